@@ -1,0 +1,53 @@
+"""Easy-VQA (Zhou 2019): 48,248 questions on 5,000 drawings of one shape, from the PyPI package `easy-vqa`."""
+
+from importlib import import_module
+from typing import Literal
+
+from lorgnette.data.pairs import QUESTION, asked
+from lorgnette.document import Document
+from lorgnette.errors import ResourceError
+
+_SHAPES = {"circle", "rectangle", "triangle"}
+
+
+class EasyVQA:
+    """The official parts: 38,575 questions to train on and 9,673 to test on, on different pictures.
+
+    `meta` holds the number of the picture and the type of the answer, `yes/no`, `shape` or `color`.
+
+    Args:
+        part: which of the two.
+        template: the wording of a question.
+
+    Raises:
+        ResourceError: the package is not installed.
+    """
+
+    def __init__(self, part: Literal["train", "test"], *, template: str = QUESTION) -> None:
+        try:
+            package = import_module("easy_vqa")
+        except ModuleNotFoundError:
+            raise ResourceError(
+                "not installed", where="the package easy-vqa", fix="Install it: pip install easy-vqa (3 MB)."
+            ) from None
+        self.part, self.template = part, template
+        test = part == "test"
+        self.pictures: dict[int, str] = (package.get_test_image_paths if test else package.get_train_image_paths)()
+        texts, answers, pictures = (package.get_test_questions if test else package.get_train_questions)()
+        self.questions: list[tuple[str, str, int]] = list(zip(texts, answers, pictures, strict=True))
+        self.answers: tuple[str, ...] = tuple(sorted(package.get_answers()))
+
+    def __len__(self) -> int:
+        return len(self.questions)
+
+    def __getitem__(self, index: int) -> Document:
+        question, answer, picture = self.questions[index]
+        kind = "yes/no" if answer in ("yes", "no") else "shape" if answer in _SHAPES else "color"
+        return asked(
+            self.pictures[picture],
+            question,
+            {answer: 1.0},
+            template=self.template,
+            key=f"easy-vqa/{self.part}/{range(len(self))[index]:05d}",
+            meta={"picture": picture, "answer_type": kind},
+        )

@@ -1,0 +1,117 @@
+"""The user's own pictures: tables and folders as a source of documents.
+
+| given                                   | a document is                                                        |
+|-----------------------------------------|----------------------------------------------------------------------|
+| .jsonl, .csv, .tsv, .json               | a row: image, and caption (or text), or question and answer(s), or label |
+| .json of COCO captions                  | an annotation                                                        |
+| a folder with one such table            | a row                                                                |
+| a folder of class folders               | a picture; caption and label are the folder's name                   |
+| a folder of pictures with .txt or .json | a picture; the side file holds its caption, or question and answer   |
+"""
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from lorgnette.data import plain
+from lorgnette.data.fields import Fields
+from lorgnette.data.folders import find_table, read_folder
+from lorgnette.data.pairs import QUESTION
+from lorgnette.data.tables import Row, read_table
+from lorgnette.document import Document
+from lorgnette.errors import ConfigError, DataError
+
+
+class Pictures:
+    """A source over rows that were found good: `len`, and `[i]` -> Document.
+
+    Args:
+        path: the file or folder, for messages.
+        rows: what was written.
+        fields: how it is read.
+
+    Raises:
+        DataError: at the first row that cannot be used: a missing column or picture, an empty caption, a key twice.
+    """
+
+    def __init__(self, path: Path, rows: Sequence[Row], fields: Fields) -> None:
+        self.path, self.rows, self.fields = path, rows, fields
+        keys: dict[str, str] = {}
+        seen: dict[str, bool] = {}
+        missing: list[tuple[str, str]] = []
+        for row in rows:
+            document = fields.document(row)
+            if document.key in keys:
+                raise DataError(
+                    f"the key {document.key!r} was used before, at {keys[document.key]}",
+                    where=row.place,
+                    fix="Give every row its own key, or leave the column out.",
+                )
+            keys[document.key] = row.place
+            picture = str(document.images[0].source)
+            if picture not in seen:
+                seen[picture] = os.path.isfile(picture)
+            if not seen[picture]:
+                missing.append((row.place, picture))
+        if missing:
+            raise self._missing(missing)
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, index: int) -> Document:
+        return self.fields.document(self.rows[index])
+
+    def _missing(self, missing: list[tuple[str, str]]) -> DataError:
+        place, picture = missing[0]
+        count = f" ({len(missing)} of {len(self.rows)} rows)" if len(missing) > 1 else ""
+        if "://" in picture:
+            fix = "Pictures are not downloaded: fetch them first and give their paths."
+        elif "\\" in picture:
+            fix = "Write / between folders, not \\."
+        elif os.path.isdir(picture):
+            fix = "It is a folder: give the path of one picture."
+        else:
+            fix = plain.missing(Path(picture)).fix
+            if len(missing) == len(self.rows):
+                fix += f" Paths start from {self.fields.root}; give root=... where the pictures lie elsewhere."
+        return DataError(f"no picture {picture}{count}", where=place, fix=fix)
+
+
+def open_pictures(
+    path: str | Path,
+    *,
+    columns: Mapping[str, str] | None = None,
+    template: str = QUESTION,
+    root: str | Path | None = None,
+    delimiter: str | None = None,
+    names_are_captions: bool = False,
+) -> Pictures:
+    """The user's own pictures with captions, questions and answers, or classes.
+
+    The whole of the text is checked now; that the pictures exist is checked now too, and whether they can be decoded
+    is what `lorgnette.data.check.check` finds out. A row's key is its column `key`, else file name and line; columns
+    that have no other use, and the label, are the document's `meta`. Paths may be absolute or lead out of the folder
+    with `..`: a table is trusted to name any file that its reader may read, so do not open tables of strangers in a
+    service.
+
+    Args:
+        path: a table or a folder, as the module's table says.
+        columns: column names by field where they are not the usual ones, e.g. `{"image": "filename"}`.
+        template: the wording of a question.
+        root: the folder that relative picture paths start from; by default the table's own.
+        delimiter: what separates the cells of a .csv or .tsv; by default commas and tabs.
+        names_are_captions: take `red_car_2.jpg` to be captioned "red car", in a folder of nothing but pictures.
+
+    Raises:
+        DataError: something in the data cannot be used; the message says where, what, and what to do.
+        ConfigError: `columns` or `template` make no sense.
+    """
+    path = Path(path)
+    table = find_table(path) if path.is_dir() else path
+    if names_are_captions and not path.is_dir():
+        raise ConfigError("this is for folders only", where="names_are_captions", fix="Leave it out.")
+    fields = Fields(Path(root) if root else (table.parent if table else path), dict(columns or {}), template)
+    if table is None or names_are_captions:
+        return Pictures(path, read_folder(path, names_are_captions=names_are_captions), fields)
+    return Pictures(path, read_table(table, delimiter), fields)

@@ -1,0 +1,161 @@
+"""Train, validation and test parts that share no picture: the unit that is dealt out is the cluster of duplicates."""
+
+import math
+from collections import Counter, defaultdict
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Int64
+from lorgnette.data.source import Source
+
+from lorgnette.document import Document
+from lorgnette.errors import ConfigError, DataError
+
+_NAMES = {"train": "train", "training": "train", "test": "test", "testing": "test"} | dict.fromkeys(
+    ("validation", "valid", "val", "dev"), "validation"
+)
+_FIX = "The column 'split' may hold train, validation and test; leave it out to have the data divided for you."
+
+
+class Subset:
+    """Some documents of a source, in the order of `indices`."""
+
+    def __init__(self, source: Source, indices: Sequence[int]) -> None:
+        self.source, self.indices = source, tuple(indices)
+
+    def __len__(self) -> int:
+        return len(self.indices)
+
+    def __getitem__(self, index: int) -> Document:
+        return self.source[self.indices[index]]
+
+
+class Split(NamedTuple):
+    """Three parts of a source; together they are all of it, less what `given_split` had to leave out."""
+
+    train: Subset
+    validation: Subset
+    test: Subset
+
+
+def split(
+    source: Source,
+    clusters: Int64[np.ndarray, " N"],
+    *,
+    test: float = 0.2,
+    validation: float = 0.1,
+    seed: int = 0,
+) -> Split:
+    """Divides at random, each class in proportion, and no cluster between two parts.
+
+    A class that has a single cluster goes to training, and so does a cluster too large for its class's share of a held
+    out part. The same arguments give the same parts.
+
+    Args:
+        source: N documents; `targets.label` is the class, where there are classes.
+        clusters: for each document the name of its cluster, as `Report.clusters` has it.
+        test: the share of the documents that is held out for the last word.
+        validation: the share that is held out for choices made on the way.
+        seed: another number, another division.
+
+    Raises:
+        ConfigError: the shares leave nothing to one of the parts.
+        DataError: too few distinct pictures for three parts; the message says how many are needed.
+    """
+    if not (test > 0 and validation > 0 and test + validation < 1):
+        fix = "Both must be above 0 and their sum below 1."
+        raise ConfigError(f"test={test} and validation={validation} leave a part empty", where="split", fix=fix)
+    members: dict[int, list[int]] = defaultdict(list)
+    for i, name in enumerate(clusters.tolist()):
+        members[name].append(i)
+    needed = max(3, math.ceil(1 / min(test, validation)))
+    if len(members) < needed:
+        raise DataError(
+            f"{len(members)} distinct pictures ({len(clusters)} documents) are too few to hold some out",
+            where="split",
+            fix=f"At least {needed} distinct pictures are needed; 200 are a sensible start.",
+        )
+    parts = _deal(_classes(source, members), members, {"test": test, "validation": validation}, seed)
+    for name in ("train", "validation", "test"):
+        if not parts[name]:
+            largest = max(map(len, members.values()))
+            raise DataError(
+                f"no documents are left for {name}: {len(members)} distinct pictures, of which one fills {largest} "
+                f"of {len(clusters)} documents",
+                where="split",
+                fix="Add pictures: every class should have several that are distinct.",
+            )
+    return Split(*(Subset(source, sorted(parts[name])) for name in ("train", "validation", "test")))
+
+
+def _classes(source: Source, members: dict[int, list[int]]) -> dict[str, list[int]]:
+    """Clusters by the most frequent class of their documents."""
+    classes: dict[str, list[int]] = defaultdict(list)
+    for name, documents in members.items():
+        labels = Counter(_label(source[i]) for i in documents)
+        classes[min(labels, key=lambda label: (-labels[label], label))].append(name)
+    return dict(sorted(classes.items()))
+
+
+def _label(document: Document) -> str:
+    return (document.targets.label if document.targets else None) or ""
+
+
+def _deal(
+    classes: dict[str, list[int]], members: dict[int, list[int]], shares: dict[str, float], seed: int
+) -> dict[str, list[int]]:
+    """Deals clusters out class by class; what rounding owes to a part is carried to the next class."""
+    rng = np.random.default_rng(seed)
+    parts: dict[str, list[int]] = {"train": [], **{part: [] for part in shares}}
+    owed = dict.fromkeys(shares, 0.0)
+    for _, names in sorted(classes.items(), key=lambda item: (len(item[1]), item[0])):
+        documents = sum(len(members[name]) for name in names)
+        for part, share in shares.items():
+            owed[part] += share * documents
+        kept = len(names)  # clusters that training can still get
+        for i in rng.permutation(len(names)):
+            cluster = members[names[i]]
+            open_parts = [part for part in shares if owed[part] >= len(cluster) - 0.5] if kept > 1 else []
+            part = max(open_parts, key=lambda name: owed[name], default="train")
+            if part != "train":
+                owed[part] -= len(cluster)
+                kept -= 1
+            parts[part] += cluster
+    return parts
+
+
+def given_split(source: Source, clusters: Int64[np.ndarray, " N"], *, seed: int = 0) -> tuple[Split, int] | None:
+    """The parts that the data's own column `split` names, and how many documents had to be left out; None without one.
+
+    A training document that shows a picture of the test or validation part, or a validation document that shows one of
+    the test part, is left out: a figure from such data would flatter. Where the data names no validation part, an
+    eighth of the training part becomes one.
+
+    Raises:
+        DataError: some documents name a part and others do not, or a name is not understood, or a part stays empty.
+    """
+    given = [source[i].meta.get("split") for i in range(len(source))]
+    if not any(given):
+        return None
+    parts: dict[str, list[int]] = {"train": [], "validation": [], "test": []}
+    for i, name in enumerate(given):
+        part = _NAMES.get(str(name).strip().lower())
+        if part is None:
+            raise DataError(f"{name!r} is no part", where=source[i].key, field="split", fix=_FIX)
+        parts[part].append(i)
+    of = clusters.tolist()
+    tested = {of[i] for i in parts["test"]}
+    parts["validation"] = [i for i in parts["validation"] if of[i] not in tested]
+    held_out = tested | {of[i] for i in parts["validation"]}
+    parts["train"] = [i for i in parts["train"] if of[i] not in held_out]
+    if not parts["validation"] and parts["train"]:
+        members: dict[int, list[int]] = defaultdict(list)
+        for i in parts["train"]:
+            members[of[i]].append(i)
+        parts |= _deal(_classes(source, members), members, {"validation": 1 / 8}, seed)
+    for part, indices in parts.items():
+        if not indices:
+            raise DataError(f"nothing is left for the part {part!r}", where="split", fix=_FIX)
+    left_out = len(source) - sum(map(len, parts.values()))
+    return Split(*(Subset(source, sorted(parts[name])) for name in ("train", "validation", "test"))), left_out

@@ -1,0 +1,137 @@
+"""The document: the one form in which the library holds what a model reads.
+
+A caption pair is `(Image, Text(weight=1))`; a VQA item `(Image, Text, Text(weight=1))`; a text-only document has no
+image; a k-shot prompt is the parts of k documents and of a query, concatenated. Sources produce documents, systems
+lay documents out as tensors, tasks build documents; there is no second representation of a sample.
+"""
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import PIL.Image
+import torch
+
+from lorgnette.images import decode, describe
+
+ImageSource = str | Path | bytes | PIL.Image.Image | np.ndarray | torch.Tensor
+
+
+@dataclass(frozen=True)
+class Region:
+    """A box in pixels, `(left, top, right, bottom)`, and what is known about it."""
+
+    box: tuple[float, float, float, float]
+    label: str = ""
+    score: float = 1.0
+    features: np.ndarray | None = None
+
+
+@dataclass(frozen=True)
+class Text:
+    """A stretch of text. `weight` is its share of the loss; 0 means context only."""
+
+    text: str
+    weight: float = 0.0
+
+
+@dataclass(frozen=True, eq=False)
+class Image:
+    """A picture, decoded when it is needed.
+
+    Args:
+        source: a path, encoded bytes, a PIL image, an array (`H W`, `H W 3` or `H W 4`; uint8, uint16, or floats
+            from 0 to 1) or a tensor (`H W` or `C H W`, with the same ranges).
+        regions: boxes in pixels of the decoded picture.
+    """
+
+    source: ImageSource
+    regions: tuple[Region, ...] = ()
+
+    def open(self) -> PIL.Image.Image:
+        """The picture as RGB, upright, transparency composited on white.
+
+        Raises:
+            DataError: it is missing, broken, of a refused format, or has too many pixels; the message names it.
+        """
+        return decode(self.source)
+
+    @cached_property
+    def digest(self) -> str:
+        """SHA-256 of the content: of the encoded bytes where there are some, else of the pixels."""
+        if isinstance(self.source, bytes):
+            return hashlib.sha256(self.source).hexdigest()
+        if isinstance(self.source, (str, Path)) and Path(self.source).is_file():
+            return hashlib.sha256(Path(self.source).read_bytes()).hexdigest()
+        picture = self.open()
+        return hashlib.sha256(repr(picture.size).encode() + picture.tobytes()).hexdigest()
+
+    def __repr__(self) -> str:
+        return f"Image({describe(self.source)})"
+
+
+@dataclass(frozen=True, eq=False)
+class Video:
+    """A clip: a file, an animation, or a sequence of pictures shown at `fps` frames a second."""
+
+    source: str | Path | bytes | Sequence[ImageSource]
+    fps: float = 1.0
+    regions: tuple[Region, ...] = ()
+
+
+@dataclass(frozen=True, eq=False)
+class Audio:
+    """A recording. Reserved: no system reads it yet."""
+
+    source: str | Path | bytes
+
+
+Part = Text | Image | Video | Audio
+
+
+@dataclass(frozen=True)
+class Targets:
+    """What an answer is judged against.
+
+    Args:
+        references: acceptable texts (captions, translations, answers).
+        answers: answers with weights, as in VQA.
+        label: the class.
+        choices: the candidate answers of a multiple-choice question, the right one among them.
+        boxes: the true boxes of a grounding question.
+    """
+
+    references: tuple[str, ...] = ()
+    answers: Mapping[str, float] = field(default_factory=dict)
+    label: str | None = None
+    choices: tuple[str, ...] = ()
+    boxes: tuple[Region, ...] = ()
+
+
+@dataclass(frozen=True, eq=False)
+class Document:
+    """Ordered parts, with what is known about them.
+
+    Args:
+        parts: text, images and videos in reading order.
+        key: names the document in every error, prediction and report.
+        meta: what slices, groups and duplicate clusters need.
+        targets: what an answer is judged against.
+    """
+
+    parts: tuple[Part, ...]
+    key: str = ""
+    meta: Mapping[str, Any] = field(default_factory=dict)
+    targets: Targets | None = None
+
+    @property
+    def images(self) -> list[Image]:
+        return [part for part in self.parts if isinstance(part, Image)]
+
+    @property
+    def text(self) -> str:
+        return "".join(part.text for part in self.parts if isinstance(part, Text))

@@ -1,0 +1,89 @@
+"""Captioning: say what a picture shows, openly or by choosing among names."""
+
+from collections.abc import Sequence
+
+from lorgnette.data.source import Source
+from lorgnette.document import Document
+from lorgnette.errors import ConfigError, DataError
+from lorgnette.evaluation.items import Item, Task, decoys, documents, draws, group
+from lorgnette.incontext.prompts import answer
+
+
+def captioning(
+    source: Source,
+    *,
+    support: Source | None = None,
+    shots: int = 0,
+    ways: int = 10,
+    within: str | None = None,
+    limit: int | None = None,
+    max_tokens: int = 16,
+    seed: int = 0,
+    name: str = "captioning",
+) -> Task:
+    """The captions of a source's pictures, without worked examples or with some.
+
+    Open-ended: the caption, and its end, word for word. Choice: the caption among those of other pictures, each of
+    which stands as often wrong as right. Documents that hold a question before the answer are asked it.
+
+    Args:
+        source: documents that end in their caption (or answer); `targets.references` are accepted besides it.
+        support: where worked examples come from; never of the picture's cluster, never with one of its candidates.
+        shots: worked examples; tasks that differ in `shots` alone ask the same items.
+        ways: captions to choose from; fewer where the source does not have so many different ones.
+        within: a field of the metadata, such as "subcategory", that all candidates share: the hard choice. Pictures
+            without `ways - 1` different neighbours there are left out.
+        limit: ask about so many pictures, drawn at random.
+
+    Raises:
+        DataError: too few different captions, or too few worked examples.
+    """
+    if ways < 2 or shots < 0 or (shots and support is None):
+        raise ConfigError(f"{ways} ways and {shots} shots", fix="At least two ways; a support source for shots.")
+    queries = [document for document in documents(source) if answer(document).strip()]
+    if limit is not None and limit < len(queries):
+        queries = draws(seed, name, "limit").sample(queries, limit)
+    groups: dict[object, list[Document]] = {}
+    for document in queries:
+        groups.setdefault(document.meta.get(within) if within else None, []).append(document)
+    if within:
+        groups = {field: some for field, some in groups.items() if field is not None and len(_names(some)) >= ways}
+    else:
+        ways = min(ways, len(_names(queries)))
+    if ways < 2 or not groups:
+        raise DataError("there are too few different captions to choose from", where=name)
+
+    pool = documents(support) if support is not None else []
+    items = []
+    for some in groups.values():
+        answers = [answer(document) for document in some]
+        wrong = decoys(answers, ways - 1, lambda i, text: True, seed)
+        for document, right, others in zip(some, answers, wrong, strict=True):
+            if len(others) == ways - 1:
+                items.append(_item(document, right, others, pool, shots, seed))
+    note = f"{ways}-way choice" + (f" within the same {within}" if within else "") + f"; {shots} shots"
+    return Task(name, tuple(items), 1 / ways, eos=True, max_tokens=max_tokens, note=note)
+
+
+def _names(some: Sequence[Document]) -> set[str]:
+    return {answer(document) for document in some}
+
+
+def _item(
+    document: Document, right: str, others: tuple[str, ...], pool: Sequence[Document], shots: int, seed: int
+) -> Item:
+    rng = draws(seed, document.key)
+    candidates = rng.sample((right, *others), 1 + len(others))
+    references = document.targets.references if document.targets else ()
+    support: list[Document] = []
+    used = {picture.digest for picture in document.images}
+    for example in rng.sample(pool, len(pool)) if shots else ():
+        fresh = group(example) != group(document) and used.isdisjoint(picture.digest for picture in example.images)
+        if fresh and answer(example) not in candidates:
+            support.append(example)
+            used |= {picture.digest for picture in example.images}
+        if len(support) == shots:
+            break
+    if len(support) < shots:
+        raise DataError(f"no {shots} worked examples for it", where=document.key, fix="Give a larger support source.")
+    return Item(document, tuple(candidates), right, tuple(support), accepted=tuple(references), group=group(document))

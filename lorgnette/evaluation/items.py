@@ -1,0 +1,157 @@
+"""What is asked, and what counts as right: an item is a query with its worked examples, a task many items."""
+
+import random
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from lorgnette.data.source import Source
+from lorgnette.document import Document, Image, Text
+from lorgnette.errors import ConfigError
+from lorgnette.evaluation.normalise import plain
+from lorgnette.incontext.prompts import prompt
+
+
+@dataclass(frozen=True)
+class Wording:
+    """How an answer is said: `"This is a {}."` asks with "This is a" and is answered by " dax".
+
+    The space before the answer belongs to the answer, as the tokenisers of language models have it.
+
+    Attributes:
+        before: stands after the picture, in worked examples and in the query.
+        space: what the answer begins with.
+        after: closes a worked example.
+    """
+
+    before: str
+    space: str
+    after: str
+
+    @classmethod
+    def of(cls, text: str) -> "Wording":
+        """Reads a wording in which `{}` is the place of the answer."""
+        if text.count("{}") != 1:
+            raise ConfigError(f"{text!r} has not exactly one place for the answer", fix="Write it as {}.")
+        before, after = text.split("{}")
+        kept = before.rstrip(" ")
+        return cls(kept, before[len(kept) :], after)
+
+    def answer(self, name: str) -> str:
+        """The text scored: the name with the space that separates it from what stands before."""
+        return self.space + name
+
+    def document(self, picture: Image, name: str, *, key: str) -> Document:
+        """A worked example, or a query (whose prompt leaves the answer out)."""
+        parts = (Text(self.before), Text(self.answer(name), weight=1.0), Text(self.after))
+        return Document((picture, *(part for part in parts if part.text)), key=key)
+
+
+@dataclass(frozen=True, eq=False)
+class Item:
+    """One question.
+
+    Attributes:
+        query: ends with its answer, which the prompt leaves out.
+        candidates: the texts that a likelihood choice compares, each exactly as it would follow the prompt.
+        answer: the right one among them.
+        support: worked examples, in the order in which they are shown.
+        accepted: further texts that an open-ended answer may be.
+        induction: a sentence before everything.
+        group: items of one group are drawn together by the bootstrap: pictures of one concept, or an episode.
+    """
+
+    query: Document
+    candidates: tuple[str, ...]
+    answer: str
+    support: tuple[Document, ...] = ()
+    accepted: tuple[str, ...] = ()
+    induction: str = ""
+    group: str = ""
+
+    def __post_init__(self) -> None:
+        assert self.answer in self.candidates, (self.query.key, self.answer, self.candidates)
+
+
+@dataclass(frozen=True, eq=False)
+class Task:
+    """Items asked under one protocol.
+
+    Attributes:
+        chance: the accuracy of a likelihood choice that knows nothing.
+        end: what closes the induction and every worked example; it also ends an open-ended answer.
+        eos: whether the likelihood of a candidate counts the end-of-sequence token after it.
+        max_tokens: the most tokens of an open-ended answer.
+        normalise: when two texts are the same answer.
+        note: what a reader of the figures must know.
+    """
+
+    name: str
+    items: tuple[Item, ...]
+    chance: float
+    end: str = "\n"
+    eos: bool = False
+    max_tokens: int = 16
+    normalise: Callable[[str], str] = plain
+    note: str = ""
+
+    def prompt(self, item: Item) -> Document:
+        """What the model reads before it answers."""
+        return prompt(item.query, item.support, induction=item.induction, end=self.end)
+
+    def right(self, item: Item, text: str) -> bool:
+        """Whether an open-ended answer is the name, and nothing else."""
+        return self.normalise(text) in {self.normalise(known) for known in (item.answer, *item.accepted)}
+
+
+def documents(source: Source) -> list[Document]:
+    """All of a source, with pictures still undecoded."""
+    return [source[i] for i in range(len(source))]
+
+
+def group(document: Document) -> str:
+    """The duplicate cluster where one is known, else the document itself."""
+    return str(document.meta.get("cluster", document.key))
+
+
+def draws(*seed: object) -> random.Random:
+    """Random numbers that depend on `seed` alone, the same on every machine."""
+    return random.Random("/".join(map(str, seed)))
+
+
+def decoys(answers: Sequence[str], number: int, fits: Callable[[int, str], bool], seed: int) -> list[tuple[str, ...]]:
+    """Wrong candidates for every item, so that each text stands `number` times as often wrong as right.
+
+    A model that does not look then gets chance, whatever it prefers. Every column is a permutation of the answers,
+    mended by swaps until it fits; what cannot be mended is drawn at random. An item for which too few texts fit gets
+    fewer, and its task leaves it out.
+
+    Args:
+        answers: the right answer of each item.
+        number: wrong candidates per item.
+        fits: whether a text may stand as a wrong answer of item i.
+    """
+    rng = draws(seed, "decoys")
+    folded = {text: plain(text) for text in answers}
+    taken = [{folded[answer]} for answer in answers]
+    rows: list[list[str]] = [[] for _ in answers]
+
+    def good(i: int, text: str) -> bool:
+        return folded[text] not in taken[i] and fits(i, text)
+
+    for _ in range(number):
+        column = list(answers)
+        rng.shuffle(column)
+        for i, text in enumerate(column):
+            if good(i, text):
+                continue
+            others = rng.sample(range(len(column)), len(column))
+            swap = next((j for j in others if good(i, column[j]) and good(j, text)), None)
+            if swap is not None:
+                column[i], column[swap] = column[swap], text
+        for i, text in enumerate(column):
+            if not good(i, text):
+                text = next((other for other in rng.sample(answers, len(answers)) if good(i, other)), "")
+            if text:
+                rows[i].append(text)
+                taken[i].add(folded[text])
+    return [tuple(row) for row in rows]

@@ -1,0 +1,66 @@
+"""How sure a figure is: bootstrap and Wilson intervals, paired differences, and the verdict on a claim."""
+
+from collections.abc import Sequence
+from typing import Literal
+
+import numpy as np
+from jaxtyping import Float
+from numpy import ndarray
+
+Verdict = Literal["holds", "fails", "underpowered"]
+
+
+def bootstrap(
+    values: Float[ndarray, "n"], groups: Sequence[str], *, draws: int = 2000, seed: int = 0
+) -> Float[ndarray, "draws"]:
+    """Means of resamples that draw whole groups (duplicate clusters, episodes) with replacement.
+
+    The difference of two arms over the same items is paired: `bootstrap(a - b, groups)`.
+
+    Args:
+        values: one figure per item.
+        groups: which items belong together.
+    """
+    names, index = np.unique(np.asarray(groups), return_inverse=True)
+    sums = np.bincount(index, weights=values.astype(float), minlength=len(names))
+    sizes = np.bincount(index, minlength=len(names))
+    counts = np.random.default_rng(seed).multinomial(len(names), np.full(len(names), 1 / len(names)), size=draws)
+    means: Float[ndarray, draws] = (counts @ sums) / (counts @ sizes)
+    return means
+
+
+def interval(samples: Float[ndarray, "draws"], level: float = 0.95) -> tuple[float, float]:
+    """The percentile interval of bootstrap samples."""
+    low, high = np.quantile(samples, [(1 - level) / 2, (1 + level) / 2])
+    return float(low), float(high)
+
+
+def wilson(right: int, number: int, level: float = 0.95) -> tuple[float, float]:
+    """The Wilson score interval of a share of independent trials; sensible also at 0 and 1."""
+    from scipy.special import ndtri
+
+    z = float(ndtri((1 + level) / 2))
+    share = right / number
+    centre = (share + z * z / (2 * number)) / (1 + z * z / number)
+    half = z / (1 + z * z / number) * float(np.sqrt(share * (1 - share) / number + z * z / (4 * number * number)))
+    return max(0.0, centre - half), min(1.0, centre + half)
+
+
+def judge(differences: Float[ndarray, "draws"], *, least: float = 0.0, level: float = 0.95) -> Verdict:
+    """Whether "this arm is above that one" holds, by the interval of the paired difference.
+
+    It holds where the whole interval is above zero; it fails where the interval excludes a difference of `least`, the
+    smallest that would matter; else there were too few items to tell.
+    """
+    low, high = interval(differences, level)
+    if low > 0:
+        return "holds"
+    return "fails" if high <= least else "underpowered"
+
+
+def judge_near(samples: Float[ndarray, "draws"], target: float, within: float, *, level: float = 0.95) -> Verdict:
+    """Whether "this figure is `target`, give or take `within`" holds: by where the whole interval lies."""
+    low, high = interval(samples, level)
+    if target - within <= low and high <= target + within:
+        return "holds"
+    return "fails" if high < target - within or low > target + within else "underpowered"

@@ -1,0 +1,154 @@
+"""The figures of a run, each beside its floors: rows for the terminal, the report and `results.json`."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Literal
+
+import rich.table
+import rich.text
+
+from lorgnette.evaluation.metrics import interval
+from lorgnette.evaluation.run import Measure, Result
+
+Standing = Literal["below", "level", "above"]
+MARKS = {"below": "", "level": "≈", "above": "▲"}
+LEGEND = "Per cent, with 95 % intervals. ▲ floor above the model; ≈ no difference shown (paired interval holds zero)."
+MEASURES = {"exact": "exact answer", "choice": "choice"}
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A share of right answers and its 95 % interval."""
+
+    value: float
+    low: float
+    high: float
+
+    def __str__(self) -> str:
+        return f"{percent(self.value)} [{percent(self.low)}–{percent(self.high)}]"
+
+
+@dataclass(frozen=True)
+class Floor:
+    """What stands beside a figure, and where: `standing` is the floor's, by the interval of the paired difference."""
+
+    name: str
+    figure: Figure
+    standing: Standing
+
+
+@dataclass(frozen=True, eq=False)
+class Line:
+    """A model's result and those of its floors on the same items; open-ended and choice make a row each."""
+
+    label: str
+    result: Result
+    floors: tuple[Result, ...] = ()
+
+
+@dataclass(frozen=True)
+class Row:
+    """One figure with everything it must be read beside."""
+
+    label: str
+    task: str
+    measure: Measure
+    number: int
+    figure: Figure
+    floors: tuple[Floor, ...]
+
+
+def rows(lines: Sequence[Line]) -> list[Row]:
+    """The rows of a table. Chance is a floor of choices; an open-ended answer has none."""
+    return [
+        Row(
+            line.label,
+            line.result.task.name,
+            measure,
+            len(line.result.records),
+            _figure(line.result, measure),
+            (*_chance(line.result, measure), *(_floor(line.result, floor, measure) for floor in line.floors)),
+        )
+        for line in lines
+        for measure in MEASURES
+        if line.result.has(measure)
+    ]
+
+
+def console_table(lines: Sequence[Line], *, title: str = "") -> rich.table.Table:
+    """The table for a terminal; the same figures as the report's."""
+    found = rows(lines)
+    names = floor_names(found)
+    table = rich.table.Table(title=title or None, caption=LEGEND, caption_justify="left")
+    table.add_column("", overflow="fold")
+    table.add_column("items", justify="right")
+    for name in ("model", *names):
+        table.add_column(name, justify="right")
+    previous = ""
+    for row in found:
+        if previous and row.label != previous:
+            table.add_section()
+        beside = {floor.name: floor for floor in row.floors}
+        cells = [_cell(beside[name]) if name in beside else rich.text.Text("–") for name in names]
+        label = f"{row.label}, {MEASURES[row.measure]}"
+        table.add_row(label, str(row.number), rich.text.Text(str(row.figure), style="bold"), *cells)
+        previous = row.label
+    return table
+
+
+def floor_names(found: Sequence[Row]) -> list[str]:
+    """The floors of all rows, in the order in which they come."""
+    return list(dict.fromkeys(floor.name for row in found for floor in row.floors))
+
+
+def write(lines: Sequence[Line], folder: Path) -> None:
+    """Writes `results.json` (the rows) and `predictions.jsonl` (every record of the models and their floors)."""
+    folder.mkdir(parents=True, exist_ok=True)
+    _replace(folder / "results.json", json.dumps([asdict(row) for row in rows(lines)], indent=1, ensure_ascii=False))
+    records = [
+        json.dumps(
+            {"line": line.label, "by": result.name, "task": result.task.name, **asdict(record)}, ensure_ascii=False
+        )
+        for line in lines
+        for result in (line.result, *line.floors)
+        for record in result.records
+    ]
+    _replace(folder / "predictions.jsonl", "".join(record + "\n" for record in records))
+
+
+def percent(share: float) -> str:
+    return f"{100 * share:.0f}"
+
+
+def _figure(result: Result, measure: Measure) -> Figure:
+    return Figure(result.value(measure), *result.interval(measure))
+
+
+def _floor(result: Result, floor: Result, measure: Measure) -> Floor:
+    low, high = interval(result.above(floor, measure))
+    standing: Standing = "below" if low > 0 else "above" if high < 0 else "level"
+    return Floor(floor.name, _figure(floor, measure), standing)
+
+
+def _chance(result: Result, measure: Measure) -> tuple[Floor, ...]:
+    if measure == "exact":
+        return ()
+    low, high = result.interval(measure)
+    chance = result.task.chance
+    standing: Standing = "below" if low > chance else "above" if high < chance else "level"
+    return (Floor("chance", Figure(chance, chance, chance), standing),)
+
+
+def _cell(floor: Floor) -> rich.text.Text:
+    shown = percent(floor.figure.value) if floor.name == "chance" else str(floor.figure)
+    style = {"below": "dim", "level": "yellow", "above": "red"}[floor.standing]
+    return rich.text.Text(f"{MARKS[floor.standing]} {shown}".strip(), style=style)
+
+
+def _replace(path: Path, text: str) -> None:
+    """Nothing half-written."""
+    partial = path.with_name(path.name + ".partial")
+    partial.write_text(text, encoding="utf-8")
+    partial.replace(path)

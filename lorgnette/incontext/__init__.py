@@ -1,0 +1,1 @@
+"""Few-shot prompting: prompts of worked examples, and the engine that answers and scores them."""

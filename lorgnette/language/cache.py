@@ -1,0 +1,105 @@
+"""Keys and values of what a language model has read, as a value that can be forked.
+
+Tensors in a cache are never written to: reading on makes longer ones. A fork therefore costs nothing until it diverges,
+and no reader can see another's tokens.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from jaxtyping import Int
+from torch import Tensor
+from transformers import DynamicCache
+from transformers.cache_utils import DynamicLayer
+
+from lorgnette.errors import ConfigError
+
+
+class Cache:
+    """The keys and values of `length` positions for `batch` rows.
+
+    `Cache()` is empty and takes its number of rows from the first forward.
+
+    Attributes:
+        layers: for every block its keys and values, each `B heads S head_dim`.
+        positions: the position of every key, `B S`; sliding windows and ALiBi are measured with them.
+    """
+
+    def __init__(self) -> None:
+        self.layers: list[tuple[Tensor, Tensor]] = []
+        self.positions: Tensor | None = None
+
+    @classmethod
+    def of(cls, keys_values: Sequence[tuple[Tensor, Tensor]]) -> "Cache":
+        """A cache of given tensors, one pair per block, each `B heads S head_dim`, at positions 0 to S - 1.
+
+        Gradients flow back into them (prefix tuning, Li & Liang 2021, arXiv:2101.00190).
+
+        Raises:
+            ConfigError: the pairs differ in rows or length.
+        """
+        sizes = {(t.shape[0], t.shape[2]) for pair in keys_values for t in pair}
+        if len(sizes) != 1:
+            raise ConfigError(f"a cache needs one number of rows and one length, not {sorted(sizes)}")
+        ((batch, length),) = sizes
+        cache = cls()
+        cache.layers = list(keys_values)
+        cache.positions = torch.arange(length, device=keys_values[0][0].device).expand(batch, -1)
+        return cache
+
+    @property
+    def length(self) -> int:
+        """How many positions a new token can attend to."""
+        return 0 if self.positions is None else self.positions.shape[1]
+
+    @property
+    def batch(self) -> int:
+        """The number of rows; 0 while nothing has been read."""
+        return 0 if self.positions is None else self.positions.shape[0]
+
+    def fork(self, batch: int | None = None) -> "Cache":
+        """A cache that continues from here on its own, sharing all storage; one row can become `batch` rows.
+
+        Raises:
+            ConfigError: `batch` is asked of a cache that has another number of rows than 1.
+        """
+        if batch is None or batch == self.batch:
+            return self._map(lambda t: t)
+        if self.batch != 1:
+            raise ConfigError(f"a cache of {self.batch} rows cannot be forked into {batch}", fix="Use select().")
+        return self._map(lambda t: t.expand(batch, *t.shape[1:]))
+
+    def select(self, rows: Int[Tensor, "B"]) -> "Cache":
+        """The cache whose row i is this one's row `rows[i]`."""
+        return self._map(lambda t: t[rows])
+
+    def _map(self, change: Callable[[Tensor], Tensor]) -> "Cache":
+        copy = Cache()
+        copy.layers = [(change(k), change(v)) for k, v in self.layers]
+        copy.positions = None if self.positions is None else change(self.positions)
+        return copy
+
+
+class Reading(DynamicCache):
+    """A cache as transformers' blocks want it during one forward.
+
+    `update` is a pure function of what was there before, so that a block recomputed in backward (gradient checkpointing)
+    does not append its keys twice. Every layer is kept whole: windows are a matter of the mask.
+    """
+
+    def __init__(self, past: Cache) -> None:
+        super().__init__()
+        self.before = past.layers  # `past` itself moves on when the forward is done, and backward may recompute
+        self.read: dict[int, tuple[Tensor, Tensor]] = {}
+        for keys, values in past.layers:  # transformers asks these layers for lengths and offsets
+            layer = DynamicLayer()
+            layer.keys, layer.values, layer.is_initialized = keys, values, True
+            self.layers.append(layer)
+
+    def update(self, key_states: Tensor, value_states: Tensor, layer_idx: int, *args: Any, **kwargs: Any) -> Any:
+        if layer_idx < len(self.before):
+            keys, values = (t.to(key_states.dtype) for t in self.before[layer_idx])
+            key_states, value_states = torch.cat([keys, key_states], 2), torch.cat([values, value_states], 2)
+        self.read[layer_idx] = (key_states, value_states)
+        return key_states, value_states

@@ -1,0 +1,272 @@
+"""Any transformers causal language model, entered block by block.
+
+tokens B T --embed--> B T D --[before_block] block 0 ... [before_block] block n-1, final norm--> B T D --head--> B T V
+"""
+
+import inspect
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Bool, Float, Int
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+from transformers import PreTrainedModel
+
+from lorgnette.errors import ConfigError
+from lorgnette.language import fingerprint, masks
+from lorgnette.language.cache import Cache, Reading
+from lorgnette.language.tokenizer import Tokenizer
+
+BeforeBlock = Callable[[int, Float[Tensor, "B T D"]], Float[Tensor, "B T D"]]
+
+
+class LanguageModel(nn.Module):
+    """A decoder that reads embeddings at explicit positions under an explicit mask.
+
+    One forward at a time: two threads must not be inside the same model.
+
+    Attributes:
+        lm: the transformers model.
+        name: the identity of its weights.
+        width: of the embeddings and of the final hidden states.
+        block_width: of the hidden states between the blocks (differs from `width` in OPT-350M only).
+        num_blocks, vocab_size, context: as the names say; `context` is the greatest number of positions
+            (2**30 where the model knows no limit).
+        source: the folder the weights were read from, if any.
+        gradient_checkpointing: recompute each block, and what enters before it, in backward.
+        added: embeddings of the tokens that `add_tokens` appended, in float32; None where there are none.
+        added_head: their rows in an untied head.
+    """
+
+    _rows: Tensor
+    added: nn.Parameter | None
+    added_head: nn.Parameter | None
+
+    def __init__(self, lm: PreTrainedModel, tokenizer: Tokenizer, name: str, source: Path | None = None) -> None:
+        super().__init__()
+        config = lm.config.get_text_config()
+        self.lm, self.tokenizer, self.name, self.source = lm, tokenizer, name, source
+        self.width: int = lm.get_input_embeddings().weight.shape[1]
+        self.block_width: int = config.hidden_size
+        self.num_blocks: int = config.num_hidden_layers
+        self.vocab_size: int = lm.get_input_embeddings().weight.shape[0]
+        self.context: int = getattr(config, "max_position_embeddings", None) or getattr(config, "max_seq_len", 1 << 30)
+        self.gradient_checkpointing = False
+        self._windows = masks.windows(config)
+        self._blocks()
+        self.register_parameter("added", None)
+        self.register_parameter("added_head", None)
+        self.register_buffer("_rows", torch.empty(0, dtype=torch.long), persistent=False)
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Of the weights, and so of the hidden states outside autocast."""
+        dtype: torch.dtype = self.lm.get_input_embeddings().weight.dtype
+        return dtype
+
+    def embed(self, tokens: Int[Tensor, "B T"]) -> Float[Tensor, "B T D"]:
+        """What the first block's input is made of, with the model's own scaling."""
+        table = self.lm.get_input_embeddings()
+        if self.added is None:
+            return table(tokens)  # type: ignore[no-any-return]
+        row = self._rows[tokens]
+        x = table(tokens.clamp(max=table.weight.shape[0] - 1))
+        scale = getattr(table, "embed_scale", 1.0)
+        return torch.where((row >= 0)[..., None], (self.added[row.clamp(min=0)] * scale).to(x.dtype), x)
+
+    def forward(
+        self,
+        x: Float[Tensor, "B T D"],
+        *,
+        positions: Int[Tensor, "B T"] | None = None,
+        mask: Bool[Tensor, "B T S"] | None = None,
+        cache: Cache | None = None,
+        before_block: BeforeBlock | None = None,
+    ) -> Float[Tensor, "B T D"]:
+        """Hidden states after the final norm.
+
+        Args:
+            positions: of every token, where they do not simply count on from the cache's length.
+            mask: True where token t may attend to key s; keys of the cache come first (S = cache.length + T). None is
+                causal, and the fastest; rows padded on the right need no mask.
+            cache: what was read before. The new keys and values are appended to this object; fork it to keep the old.
+            before_block: called with the number of a block and its input, returns the input to use instead.
+
+        Raises:
+            ConfigError: the cache has another number of rows, there are more positions than `context`, or the model
+                cannot place tokens at `positions`.
+        """
+        batch, length = x.shape[:2]
+        past = 0 if cache is None else cache.length
+        if cache is not None and cache.batch not in (0, batch):
+            raise ConfigError(f"the cache has {cache.batch} rows, the input {batch}", fix="fork(batch) or select() it.")
+        if not torch.is_autocast_enabled(x.device.type):
+            x = x.to(self.dtype)
+        reading = None if cache is None else Reading(cache)
+        at = positions
+        if at is None:
+            if past + length > self.context:
+                raise ConfigError(f"{past + length} positions are more than the model's {self.context}", where=self.name)
+            at = torch.arange(past, past + length, device=x.device).expand(batch, -1)
+        keys = at if cache is None or cache.positions is None else torch.cat([cache.positions, at], 1)
+        arguments: dict[str, Any] = {"inputs_embeds": x, "past_key_values": reading, "use_cache": cache is not None}
+        if positions is None and mask is None and not past:
+            replaced: list[dict[str, Any]] = [{} for _ in range(self.num_blocks)]
+        else:
+            replaced = self._place(arguments, positions, keys, mask, x)
+        with self._entered(before_block, replaced):
+            hidden: Tensor = self.lm.get_decoder()(**arguments).last_hidden_state
+        if cache is not None and reading is not None:
+            cache.layers = [reading.read[i] for i in range(self.num_blocks)]
+            cache.positions = keys
+        return hidden
+
+    def head(self, hidden: Float[Tensor, "*N D"], rows: Int[Tensor, "R"] | None = None) -> Float[Tensor, "*N V"]:
+        """Logits over the vocabulary, or over the ids `rows` only, with the model's bias, scaling and soft-capping."""
+        head, config = self.lm.get_output_embeddings(), self.lm.config.get_text_config()
+        weight, bias = head.weight, getattr(head, "bias", None)
+        hidden = hidden.to(weight.dtype)
+        if rows is not None:
+            old = rows.clamp(max=weight.shape[0] - 1)
+            weight, bias = weight[old], None if bias is None else bias[old]
+        logits = F.linear(hidden, weight, bias)
+        if self.added is not None:
+            logits = self._with_added(logits, hidden, rows)
+        if (scale := getattr(config, "logit_scale", None)) is not None:
+            logits = logits * scale
+        if (divisor := getattr(config, "logits_scaling", None)) is not None:
+            logits = logits / divisor
+        if (cap := getattr(config, "final_logit_softcapping", None)) is not None:
+            logits = torch.tanh(logits / cap) * cap
+        return logits
+
+    def head_parameters(self) -> list[nn.Parameter]:
+        """The parameters that `head` reads, frozen or not; a tied head's weight is the embedding's."""
+        head = list(self.lm.get_output_embeddings().parameters())
+        return head + [p for p in (self.added if self.added_head is None else self.added_head,) if p is not None]
+
+    def add_tokens(self, tokens: list[str]) -> list[int]:
+        """Adds tokens to the vocabulary, their embeddings at the mean of the old ones; returns their ids.
+
+        The old weights are not touched: the new rows are parameters of their own (`added`, and `added_head` where the head
+        is not tied), so that a policy can learn them while the rest stays frozen.
+
+        Raises:
+            ConfigError: a token exists already.
+        """
+        ids = self.tokenizer.add(tokens)
+        table, head = self.lm.get_input_embeddings(), self.lm.get_output_embeddings()
+        with torch.no_grad():
+            self.added = _grown(self.added, table.weight, len(ids))
+            if head.weight is not table.weight:
+                self.added_head = _grown(self.added_head, head.weight, len(ids))
+        known = (self._rows >= 0).nonzero()[:, 0]
+        rows = torch.full((max(self.vocab_size, *(i + 1 for i in ids)),), -1, device=table.weight.device)
+        rows[known] = self._rows[known]
+        rows[ids] = torch.arange(len(known), len(known) + len(ids), device=rows.device)
+        self._rows, self.vocab_size = rows, len(rows)
+        return ids
+
+    def fingerprint(self) -> str:
+        """SHA-256 over the names, types, shapes and bytes of the weights, as loaded where they came from a folder."""
+        if self.source is not None:
+            return fingerprint.of_folder(self.source)
+        tensors = {id(t): (name, t) for name, t in reversed(sorted(self.lm.state_dict(keep_vars=True).items()))}
+        return fingerprint.of_tensors(sorted(tensors.values(), key=lambda pair: pair[0]))
+
+    def _with_added(self, logits: Tensor, hidden: Tensor, rows: Tensor | None) -> Tensor:
+        table = self.added if self.added_head is None else self.added_head
+        assert table is not None
+        new = F.linear(hidden, table.to(hidden.dtype))
+        if rows is None:
+            ids = (self._rows >= 0).nonzero()[:, 0]
+            logits = F.pad(logits, (0, self.vocab_size - logits.shape[-1]), value=torch.finfo(logits.dtype).min)
+            return logits.index_copy(-1, ids, new[..., self._rows[ids]].to(logits.dtype))
+        row = self._rows[rows]
+        return torch.where(row >= 0, new[..., row.clamp(min=0)].to(logits.dtype), logits)
+
+    def _place(
+        self,
+        arguments: dict[str, Any],
+        positions: Tensor | None,
+        keys: Tensor,
+        mask: Tensor | None,
+        x: Tensor,
+    ) -> list[dict[str, Any]]:
+        """Adds positions and mask to the model's arguments; returns what single blocks must get instead."""
+        length, past = x.shape[1], keys.shape[1] - x.shape[1]
+        at, config, base = keys[:, past:], self.lm.config.get_text_config(), self.lm.get_decoder()
+        replaced: list[dict[str, Any]] = [{} for _ in range(self.num_blocks)]
+        explicit = positions is not None or mask is not None or length > 1  # one more token simply sees everything
+        allowed = masks.causal(length, past, x.device).expand(len(x), -1, -1) if mask is None else mask
+
+        def attention(allowed: Tensor) -> Tensor:
+            return masks.as_attention(allowed, x.dtype, boolean=config._attn_implementation == "sdpa")
+
+        if explicit:
+            arguments["attention_mask"] = attention(allowed)
+        for window in {w for w in self._windows if w is not None}:
+            if keys.numel() and int(at.max() - keys.min()) >= window:
+                near = attention(masks.within(allowed, at, keys, window))
+                for i in range(self.num_blocks):
+                    if self._windows[i] == window:
+                        replaced[i]["attention_mask"] = near
+        if "position_ids" in inspect.signature(base.forward).parameters:
+            arguments["position_ids"] = at
+        elif hasattr(base, "build_alibi_tensor"):  # BLOOM derives its biases from a mask of two dimensions
+            bias = masks.alibi(keys, config.num_attention_heads, x.dtype)
+            full = arguments.pop("attention_mask", None)
+            for i in range(self.num_blocks):
+                replaced[i] = {"attention_mask": full, "alibi": bias} | replaced[i]
+        elif positions is not None and not torch.equal(at, torch.arange(past, past + length).to(at).expand_as(at)):
+            raise ConfigError("this model places tokens by their order only, not at given positions", where=self.name)
+        return replaced
+
+    def _blocks(self) -> nn.ModuleList:
+        base = self.lm.get_decoder()
+        lists = [m for m in base.children() if isinstance(m, nn.ModuleList) and len(m) == self.num_blocks]
+        if len(lists) != 1:
+            raise ConfigError(
+                f"no single list of {self.num_blocks} blocks was found in {type(base).__name__}", where=self.name
+            )
+        return lists[0]
+
+    @contextmanager
+    def _entered(self, before_block: BeforeBlock | None, replaced: list[dict[str, Any]]) -> Iterator[None]:
+        """Wraps the blocks' forward for the duration of one call.
+
+        The wrapper holds all it needs: a block recomputed in backward, after this context has ended, sees the same.
+        """
+        recompute = self.gradient_checkpointing and torch.is_grad_enabled()
+        blocks = self._blocks()
+        try:
+            for i, block in enumerate(blocks):
+                if before_block is not None or recompute or replaced[i]:
+                    block.forward = _wrapped(block.forward, i, before_block, replaced[i], recompute)
+            yield
+        finally:
+            for block in blocks:
+                block.__dict__.pop("forward", None)
+
+
+def _wrapped(
+    forward: Callable[..., Any], i: int, before_block: BeforeBlock | None, replaced: dict[str, Any], recompute: bool
+) -> Callable[..., Any]:
+    def run(x: Tensor, *args: Any, **kwargs: Any) -> Any:
+        if before_block is not None:
+            x = before_block(i, x).to(x.dtype)
+        return forward(x, *args, **(kwargs | replaced))
+
+    def checkpointed(x: Tensor, *args: Any, **kwargs: Any) -> Any:
+        return checkpoint(run, x, *args, use_reentrant=False, **kwargs)
+
+    return checkpointed if recompute else run
+
+
+def _grown(added: Tensor | None, table: Tensor, count: int) -> nn.Parameter:
+    mean = table.float().mean(0, keepdim=True).expand(count, -1)
+    return nn.Parameter(mean.clone() if added is None else torch.cat([added, mean]))

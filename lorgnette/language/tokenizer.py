@@ -1,0 +1,56 @@
+"""The tokenizer: text to ids without special tokens, and back."""
+
+from pathlib import Path
+
+from transformers import PreTrainedTokenizerBase
+
+from lorgnette.errors import ConfigError
+
+
+class Tokenizer:
+    """A thin wrapper over a transformers tokenizer that adds nothing to a text unless told to.
+
+    Picklable, so that data workers can carry it.
+
+    Attributes:
+        bos, eos, pad: ids of the special tokens; `bos` is None where the model knows none, `pad` is `eos` where it has none.
+        hf: the wrapped tokenizer.
+    """
+
+    def __init__(self, hf: PreTrainedTokenizerBase) -> None:
+        if hf.eos_token_id is None:
+            raise ConfigError("the tokenizer has no end-of-text token", where=hf.name_or_path)
+        self.hf = hf
+        self.bos: int | None = hf.bos_token_id
+        self.eos: int = hf.eos_token_id
+        self.pad: int = hf.eos_token_id if hf.pad_token_id is None else hf.pad_token_id
+
+    def __len__(self) -> int:
+        return len(self.hf)
+
+    def encode(self, text: str) -> list[int]:
+        """The ids of `text`, without bos or eos."""
+        ids: list[int] = self.hf.encode(text, add_special_tokens=False)
+        return ids
+
+    def decode(self, ids: list[int]) -> str:
+        """The text of `ids`, special tokens left out."""
+        text: str = self.hf.decode(ids, skip_special_tokens=True, clean_up_tokenization_spaces=False)
+        return text
+
+    def add(self, tokens: list[str]) -> list[int]:
+        """Makes each of `tokens` one token, matched whole wherever it stands; returns their ids.
+
+        Raises:
+            ConfigError: one of them is there already.
+        """
+        known = self.hf.get_vocab()
+        if taken := [token for token in tokens if token in known]:
+            raise ConfigError(f"the tokenizer has the tokens {taken} already")
+        self.hf.add_tokens(tokens, special_tokens=True)
+        ids: list[int] = self.hf.convert_tokens_to_ids(tokens)
+        return ids
+
+    def save(self, folder: Path) -> None:
+        """Writes the tokenizer's files into `folder`."""
+        self.hf.save_pretrained(folder)

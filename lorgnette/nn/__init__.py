@@ -1,0 +1,17 @@
+"""Transformer parts that know tensors only: attention, the one block, masks."""
+
+from lorgnette.nn.attention import Attention
+from lorgnette.nn.block import Block, FeedForward, quick_gelu, squared_relu
+from lorgnette.nn.masks import block_diagonal, causal, padding, prefix_lm
+
+__all__ = [
+    "Attention",
+    "Block",
+    "FeedForward",
+    "block_diagonal",
+    "causal",
+    "padding",
+    "prefix_lm",
+    "quick_gelu",
+    "squared_relu",
+]

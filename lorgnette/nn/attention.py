@@ -1,0 +1,54 @@
+"""Multi-head attention (Vaswani et al. 2017, section 3.2), over oneself or over a memory."""
+
+from jaxtyping import Bool, Float
+from torch import Tensor, nn
+from torch.nn.functional import scaled_dot_product_attention
+
+
+class Attention(nn.Module):
+    """`softmax(q k^T / sqrt(head_width)) v` for every head, and a map back to the width it came from.
+
+    Args:
+        width: D, of what asks and of what comes out.
+        heads: how many heads.
+        head_width: of one head; None is `width // heads`.
+        memory_width: E, of what is attended to; None is `width`.
+        bias: of all four maps.
+    """
+
+    def __init__(
+        self,
+        width: int,
+        heads: int,
+        *,
+        head_width: int | None = None,
+        memory_width: int | None = None,
+        bias: bool = True,
+    ) -> None:
+        super().__init__()
+        self.heads = heads
+        inner = heads * (head_width or width // heads)
+        self.query = nn.Linear(width, inner, bias=bias)
+        self.key = nn.Linear(memory_width or width, inner, bias=bias)
+        self.value = nn.Linear(memory_width or width, inner, bias=bias)
+        self.output = nn.Linear(inner, width, bias=bias)
+
+    def forward(
+        self,
+        x: Float[Tensor, "B T D"],
+        memory: Float[Tensor, "B S E"] | None = None,
+        mask: Bool[Tensor, "#B #T S"] | None = None,
+    ) -> Float[Tensor, "B T D"]:
+        """Attends to `memory`, or to `x` itself where there is none.
+
+        Args:
+            mask: True where position t may attend to s; None lets every position see all. A position that may attend
+                to nothing receives the output map's bias, and no NaN.
+        """
+        memory = x if memory is None else memory
+        query, key, value = (
+            projected.unflatten(-1, (self.heads, -1)).transpose(1, 2)
+            for projected in (self.query(x), self.key(memory), self.value(memory))
+        )
+        mixed = scaled_dot_product_attention(query, key, value, None if mask is None else mask.unsqueeze(1))
+        return self.output(mixed.transpose(1, 2).flatten(2))

@@ -1,0 +1,130 @@
+"""Next-token prediction where the batch says so, in memory that does not grow with the vocabulary times the text.
+
+hidden B T D --supervised positions--> N D --head, `chunk` at a time--> chunk V --cross-entropy--> loss
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol, runtime_checkable
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from lorgnette.errors import ConfigError
+from lorgnette.language import LanguageModel
+from lorgnette.shapes import Batch
+
+
+@runtime_checkable
+class Reader(Protocol):
+    """A system that reads a batch with a language model."""
+
+    language: LanguageModel
+
+    def __call__(self, batch: Batch) -> Tensor: ...
+
+
+class LanguageModelling:
+    """Cross-entropy of the tokens that carry weight, each predicted from the position before it.
+
+    Returns `loss`, the mean weighted by `batch.weights`; `nll`, the unweighted mean in nats; `accuracy`, the share of
+    tokens that were the most likely; `tokens`, their number. A batch without supervised tokens has loss 0.
+
+    The head is applied at supervised positions only, `chunk` of them at a time, and each chunk's gradient is taken at once,
+    so that the logits of one chunk are all that is ever held. The softmax is computed in float32.
+
+    Args:
+        rows: restricts the softmax to these token ids, an approximation for training with large vocabularies: the loss is
+            then lower than over all of them.
+        chunk: positions per application of the head.
+
+    Raises:
+        ConfigError: `rows` repeats an id, or a target is not among them.
+    """
+
+    def __init__(self, rows: Sequence[int] | None = None, chunk: int = 256) -> None:
+        self.chunk = chunk
+        self.rows = None if rows is None else torch.tensor(list(rows))
+        if rows is not None and len(set(rows)) != len(rows):
+            raise ConfigError("ids are repeated", where="LanguageModelling", field="rows")
+
+    def __call__(self, model: Reader, batch: Batch) -> dict[str, Tensor]:
+        hidden = model(batch)
+        language = model.language
+        supervised = batch.weights[:, 1:] > 0
+        hidden = hidden[:, :-1][supervised]
+        targets, weights = batch.tokens[:, 1:][supervised], batch.weights[:, 1:][supervised]
+        rows = None if self.rows is None else self.rows.to(targets.device)
+        if rows is not None:
+            targets = _among(rows, targets, language)
+        learnt = [p for p in language.head_parameters() if p.requires_grad]
+
+        def head(hidden: Tensor) -> Tensor:
+            return language.head(hidden) if rows is None else language.head(hidden, rows)
+
+        share = weights.float() / weights.float().sum().clamp(min=torch.finfo(torch.float32).tiny)
+        wanted = torch.is_grad_enabled() and (hidden.requires_grad or bool(learnt))
+        loss, nll, right = _Chunked.apply(head, wanted, self.chunk, targets, share, hidden, *learnt)
+        count = torch.tensor(float(len(targets)), device=hidden.device)
+        return {
+            "loss": loss,
+            "nll": nll / count.clamp(min=1),
+            "accuracy": right / count.clamp(min=1),
+            "tokens": count,
+        }
+
+
+def _among(rows: Tensor, targets: Tensor, language: LanguageModel) -> Tensor:
+    place = torch.full((language.vocab_size,), -1, device=rows.device)
+    place[rows] = torch.arange(len(rows), device=rows.device)
+    found = place[targets]
+    if len(missing := targets[found < 0].unique()):
+        shown = ", ".join(f"{i} ({language.tokenizer.decode([i])!r})" for i in missing[:5].tolist())
+        raise ConfigError(
+            f"{len(missing)} target tokens are not among the {len(rows)} rows: {shown}",
+            where="LanguageModelling",
+            field="rows",
+            fix="Collect the rows over all the training texts, or leave them out.",
+        )
+    return found
+
+
+class _Chunked(torch.autograd.Function):
+    """Loss and gradient of the head chunk by chunk: two products per chunk with a frozen head, where recomputing it in
+    backward would take three."""
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        head: Callable[[Tensor], Tensor],
+        wanted: bool,
+        chunk: int,
+        targets: Tensor,
+        share: Tensor,
+        hidden: Tensor,
+        *learnt: nn.Parameter,
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        loss, nll, right = (torch.zeros((), device=hidden.device) for _ in range(3))
+        by_hidden = torch.zeros_like(hidden)
+        by_learnt = [torch.zeros_like(p, dtype=torch.float32) for p in learnt] if wanted else []
+        for i in range(0, len(targets), chunk):
+            part = slice(i, i + chunk)
+            with torch.set_grad_enabled(wanted):
+                x = hidden[part].detach().requires_grad_(wanted)
+                logits = head(x).float()
+                each = F.cross_entropy(logits, targets[part], reduction="none")
+                total = (each * share[part]).sum()
+            if wanted:
+                by_hidden[part], *more = torch.autograd.grad(total, [x, *learnt])
+                for gradient, new in zip(by_learnt, more, strict=True):
+                    gradient += new
+            loss += total.detach()
+            nll += each.detach().sum()
+            right += (logits.detach().argmax(-1) == targets[part]).sum()
+        ctx.save_for_backward(by_hidden, *(g.to(p.dtype) for g, p in zip(by_learnt, learnt, strict=wanted)))
+        ctx.mark_non_differentiable(nll, right)
+        return loss, nll, right
+
+    @staticmethod
+    def backward(ctx: Any, *outputs: Tensor) -> tuple[Tensor | None, ...]:
+        return (None, None, None, None, None, *(gradient * outputs[0] for gradient in ctx.saved_tensors))

@@ -1,0 +1,1 @@
+"""One file per system: typed functions that return a Run. Their signatures are the command line."""

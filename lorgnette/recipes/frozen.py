@@ -1,0 +1,135 @@
+"""Frozen (Tsimpoukelli et al. 2021, arXiv:2106.13884), section 3: captions teach an encoder the words of a frozen LM.
+
+    lorgnette train frozen.pretrain --data captions.jsonl
+    lorgnette train frozen.pretrain --data emoji --control scratch --seed 1
+"""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Annotated, Literal
+
+import tyro
+from torch import nn
+
+from lorgnette import language as languages
+from lorgnette.data.named import open_data
+from lorgnette.data.source import Source
+from lorgnette.features import precompute
+from lorgnette.incontext.prompts import answer
+from lorgnette.objectives.language_modelling import LanguageModelling
+from lorgnette.policy import Frozen, Learn, Policy
+from lorgnette.run import Optimizer, Run, Schedule, Stream
+from lorgnette.systems import frozen
+
+Control = Literal["frozen", "finetuned", "scratch"]
+
+
+def pretrain(
+    *,
+    data: str = "emoji",
+    language: str = "gemma-3-270m",
+    vision: str = "nf_resnet50",
+    pretrained_vision: bool = False,
+    learn_vision: bool = True,
+    queries: int = 2,
+    hidden: int = 0,
+    norm: bool = False,
+    dropout: float = 0.0,
+    fit: Literal["pad", "crop", "squash"] = "pad",
+    size: int | None = None,
+    control: Control = "frozen",
+    blind: bool = False,
+    lr: float | None = None,
+    weight_decay: float = 0.0,
+    schedule: Literal["constant", "cosine", "linear"] = "constant",
+    warmup: int = 0,
+    clip: float | None = None,
+    batch: int = 128,
+    steps: int = 20_000,
+    patience: int | None = 3,
+    validate_every: int = 250,
+    vocabulary: int | None = None,
+    precision: Literal["auto", "fp32", "bf16"] = "auto",
+    seed: int = 0,
+    sources: Annotated[tuple[Source, Source] | None, tyro.conf.Suppress] = None,
+    say: Annotated[Callable[[int, int], None] | None, tyro.conf.Suppress] = None,
+) -> Run:
+    """Captioning through a language model that does not change. The defaults are the paper's.
+
+    Args:
+        data: "emoji", "stamps", or a JSONL, CSV, or folder of your own pictures and captions.
+        language: a folder, a packaged model, or a hub name. The paper's has 7B parameters and relative positions.
+        vision: an encoder's name. The paper's is an NF-ResNet-50.
+        pretrained_vision: start from published weights: a departure, for the paper trains the encoder from scratch.
+        learn_vision: False freezes the encoder, which then runs once per picture: a departure too.
+        queries: visual embeddings per picture (n; the paper tried 1, 2 and 4).
+        hidden: width of a hidden layer in the connector; the paper has none.
+        norm: scale visual embeddings to the length of word embeddings; the paper does not.
+        dropout: on the encoder's features; the paper has none.
+        fit: how a picture becomes a square.
+        size: pixels; the encoder's own by default.
+        control: "finetuned" updates the language model too, "scratch" also starts it from random weights.
+        blind: train and test on black pictures.
+        lr: 3e-4, or 1e-5 for the controls, as in the paper.
+        weight_decay: decoupled, on all that learns.
+        schedule: of the learning rate.
+        warmup: steps of linear warm-up.
+        clip: largest norm of the gradient.
+        batch: captions per step.
+        steps: at most so many.
+        patience: stop after so many validations without a better validation loss.
+        validate_every: steps between validations.
+        vocabulary: take the softmax over the captions' own tokens and the first so many of the vocabulary only; it
+            saves half the time where the vocabulary is large. None takes all of it, as the paper does.
+        precision: how a frozen language model is stored; "auto" is bfloat16 where the machine multiplies it fast.
+        seed: of weights, data order and dropout.
+        sources: training and validation documents, instead of `data`.
+        say: told how many pictures the frozen encoder has seen, and of how many.
+    """
+    train, validation = sources if sources is not None else open_data(data, seed=seed)
+    learns_words = control != "frozen"
+    rate = lr if lr is not None else (1e-5 if learns_words else 3e-4)
+    arguments = {
+        "language": language,
+        "vision": vision,
+        "pretrained_vision": pretrained_vision,
+        "pretrained_language": control != "scratch",
+        "queries": queries,
+        "hidden": hidden,
+        "norm": norm,
+        "dropout": dropout,
+        "fit": fit,
+        "size": size,
+        "blind": blind,
+        "precision": "fp32" if learns_words else precision,
+    }
+
+    def model() -> nn.Module:
+        system = frozen.build(**arguments)
+        if not learn_vision:
+            system.eval()
+            system.layout.features = precompute(system.see, system.layout, [train, validation], progress=say)
+        return system
+
+    policy: Policy = {
+        "vision.*": Learn(rate, weight_decay) if learn_vision else Frozen(),
+        "connector.*": Learn(rate, weight_decay),
+        "language.*": Learn(rate, weight_decay) if learns_words else Frozen(),
+    }
+    return Run(
+        system="frozen",
+        arguments=arguments,
+        model=model,
+        data={"captions": Stream(train, batch=min(batch, len(train)))},
+        objectives={"captions": LanguageModelling(rows=_rows(language, [train, validation], vocabulary))},
+        policy=policy,
+        steps=steps,
+        optimizer=Optimizer(betas=(0.9, 0.95)),
+        schedule=Schedule(schedule, warmup),
+        clip=clip,
+        seed=seed,
+        validation=validation,
+        validate_every=validate_every,
+        patience=patience,
+        recipe="frozen.pretrain",
+    )

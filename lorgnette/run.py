@@ -1,0 +1,190 @@
+"""A run as plain values: what is trained, on what, towards what, by whose learning, and for how long."""
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal
+
+import numpy as np
+from torch import Tensor, nn
+
+from lorgnette.data.source import Source
+from lorgnette.document import Document
+from lorgnette.errors import ConfigError
+from lorgnette.policy import Learn, Policy
+from lorgnette.shapes import Batch
+
+Objective = Callable[[nn.Module, Batch], dict[str, Tensor]]
+
+
+def require(condition: bool, field: str, problem: str, fix: str = "") -> None:
+    """Raises a ConfigError about `field` of a run unless `condition` holds."""
+    if not condition:
+        raise ConfigError(problem, where="run", field=field, fix=fix)
+
+
+@dataclass(frozen=True)
+class Stream:
+    """One of the sources that an update sees together.
+
+    Args:
+        source: the documents.
+        weight: what its loss is multiplied by.
+        batch: documents per update.
+        augment: changes a document before it is laid out; what it draws it must draw from the generator it is given,
+            which depends on the seed and the document's place in the stream alone.
+    """
+
+    source: Source
+    weight: float = 1.0
+    batch: int = 64
+    augment: Callable[[Document, np.random.Generator], Document] | None = None
+
+    def __post_init__(self) -> None:
+        require(len(self.source) > 0, "source", "a stream without documents")
+        require(self.weight > 0, "weight", f"a stream weighs {self.weight}", "Leave the stream out instead.")
+        require(self.batch >= 1, "batch", f"a batch of {self.batch} documents")
+
+
+@dataclass(frozen=True)
+class Optimizer:
+    """AdamW; rates and decay are the policy's."""
+
+    betas: tuple[float, float] = (0.9, 0.999)
+    eps: float = 1e-8
+
+    def __post_init__(self) -> None:
+        require(all(0 <= beta < 1 for beta in self.betas), "betas", f"{self.betas} are not in [0, 1)")
+        require(self.eps > 0, "eps", f"eps of {self.eps}")
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """The factor on every learning rate: a linear warm-up to 1, then constant, or down to 0 at the last step."""
+
+    kind: Literal["constant", "cosine", "linear"] = "constant"
+    warmup: int = 0
+
+    def __post_init__(self) -> None:
+        require(self.kind in ("constant", "cosine", "linear"), "schedule", f"no schedule is called {self.kind!r}")
+        require(self.warmup >= 0, "warmup", f"a warm-up of {self.warmup} steps")
+
+    def factor(self, step: int, steps: int) -> float:
+        """For update `step`, counted from 0, of `steps`."""
+        if step < self.warmup:
+            return (step + 1) / self.warmup
+        done = (step - self.warmup) / max(1, steps - self.warmup)
+        falling = {"constant": 1.0, "cosine": 0.5 * (1 + float(np.cos(np.pi * done))), "linear": 1 - done}
+        return falling[self.kind]
+
+
+@dataclass(frozen=True)
+class Run:
+    """Everything the training loop needs.
+
+    Args:
+        system: the system's name, under which a checkpoint is built again.
+        arguments: what its `build` is called with; plain JSON values.
+        model: builds the system; called after the seed is set.
+        data: the streams by name. An update takes a batch of each, and adds up their gradients.
+        objectives: for every stream, the objective of the same name.
+        policy: who learns, and how fast.
+        steps: updates.
+        clip: the largest global norm of the gradient; None does not clip.
+        accumulate: parts a batch is cut into, to save memory; their losses are averaged by the weight of their tokens.
+        precision: "bf16" runs the forward pass under autocast.
+        gradient_checkpointing: calls the system's `checkpoint_gradients()`.
+        validation: documents for a validation loss, under the first stream's objective and batch size.
+        validate_every: updates between validations; there is one after the last update too.
+        validation_batches: only so many batches of it; None takes the whole source.
+        patience: stop after so many validations without a better loss, and keep the best weights instead of the last.
+        checkpoint_every: updates between checkpoints; there is one after the last update too.
+        log_every: updates between records of the metrics.
+        max_broken: the share of a source's documents that may be unreadable and are skipped before it is an error.
+        recipe: the name of the recipe that made this run, and `options`, what it was called with; kept for the record.
+    """
+
+    system: str
+    arguments: Mapping[str, Any]
+    model: Callable[[], nn.Module]
+    data: Mapping[str, Stream]
+    objectives: Mapping[str, Objective]
+    policy: Policy
+    steps: int
+    optimizer: Optimizer = field(default_factory=Optimizer)
+    schedule: Schedule = field(default_factory=Schedule)
+    clip: float | None = None
+    accumulate: int = 1
+    precision: Literal["fp32", "bf16"] = "fp32"
+    gradient_checkpointing: bool = False
+    seed: int = 0
+    validation: Source | None = None
+    validate_every: int = 100
+    validation_batches: int | None = None
+    patience: int | None = None
+    checkpoint_every: int = 500
+    log_every: int = 10
+    max_broken: float = 0.01
+    recipe: str = ""
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        require(len(self.data) > 0, "data", "there is no stream of data")
+        require(
+            set(self.data) == set(self.objectives),
+            "objectives",
+            f"streams {sorted(self.data)} and objectives {sorted(self.objectives)} differ",
+            "Give every stream an objective of the same name.",
+        )
+        for name in ("steps", "accumulate", "validate_every", "checkpoint_every", "log_every"):
+            require(getattr(self, name) >= 1, name, f"{getattr(self, name)} is less than 1")
+        smallest = min(stream.batch for stream in self.data.values())
+        require(self.accumulate <= smallest, "accumulate", f"{self.accumulate} parts of a batch of {smallest}")
+        require(self.precision in ("fp32", "bf16"), "precision", f"{self.precision!r} is not fp32 or bf16")
+        require(self.clip is None or self.clip > 0, "clip", f"a largest norm of {self.clip}", "None does not clip.")
+        require(0 <= self.max_broken <= 1, "max_broken", f"{self.max_broken} is not a share from 0 to 1")
+        require(self.seed >= 0, "seed", f"{self.seed} is negative")
+        require(self.validation is None or len(self.validation) > 0, "validation", "it has no documents")
+        require(self.validation_batches is None or self.validation_batches >= 1, "validation_batches", "fewer than 1")
+        if self.patience is not None:
+            require(self.patience >= 1, "patience", f"{self.patience} is less than 1")
+            require(self.validation is not None, "patience", "there is no validation to wait for", "Give `validation`.")
+        for name in ("arguments", "options"):
+            try:
+                json.dumps(dict(getattr(self, name)))
+            except TypeError as error:
+                raise ConfigError(str(error), where="run", field=name, fix="Give plain JSON values.") from None
+
+    def describe(self) -> dict[str, Any]:
+        """What the run is, as JSON values. The documents are told by their number only."""
+        kept: tuple[str, ...] = (
+            "system",
+            "arguments",
+            "steps",
+            "clip",
+            "accumulate",
+            "precision",
+            "gradient_checkpointing",
+            "seed",
+        )
+        kept += ("validate_every", "validation_batches", "patience", "checkpoint_every", "log_every", "max_broken")
+        rules = {
+            pattern: asdict(rule) if isinstance(rule, Learn) else "frozen" for pattern, rule in self.policy.items()
+        }
+        streams = {
+            name: {"documents": len(stream.source), "weight": stream.weight, "batch": stream.batch}
+            for name, stream in self.data.items()
+        }
+        described = {
+            "recipe": self.recipe,
+            "options": dict(self.options),
+            **{name: getattr(self, name) for name in kept},
+            "data": streams,
+            "objectives": {name: type(objective).__name__ for name, objective in self.objectives.items()},
+            "policy": rules,
+            "optimizer": asdict(self.optimizer),
+            "schedule": asdict(self.schedule),
+            "validation": None if self.validation is None else len(self.validation),
+        }
+        plain: dict[str, Any] = json.loads(json.dumps(described, default=dict))
+        return plain

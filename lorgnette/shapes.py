@@ -1,0 +1,47 @@
+"""The axis legend of the whole library, and the batch: documents laid out as tensors.
+
+| axis | meaning                    | axis  | meaning                                  |
+|------|----------------------------|-------|------------------------------------------|
+| B    | samples                    | Q     | queries (embeddings) after a connector   |
+| N    | distinct images of a batch | T     | text positions                           |
+| M    | media (images) per sample  | S     | any attended sequence                    |
+| F    | frames                     | D, E  | widths                                   |
+| C H W| pixels                     | V     | vocabulary                               |
+| P    | patches                    | K     | shots                                    |
+"""
+
+from dataclasses import dataclass, fields, replace
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+
+@dataclass
+class Batch:
+    """Documents as tensors, padded on the right.
+
+    Attributes:
+        tokens: token ids; at visual positions and padding any valid id.
+        weights: the share of the loss taken for predicting this token from what comes before it; 0 elsewhere.
+        valid: False at padding.
+        slots: which embedding of the sample's media stands at this position, counted as `m * Q + q`; -1 for text.
+        media: for every sample, the row of `images` of each of its media; -1 where it has fewer.
+        images: the distinct pictures of the batch, preprocessed; None where there are none or `patches` is given.
+        patches: what the vision encoder made of them, where that is known already (a frozen encoder run once).
+        keys: the documents' keys, for errors and predictions.
+    """
+
+    tokens: Int[Tensor, "B T"]
+    weights: Float[Tensor, "B T"]
+    valid: Bool[Tensor, "B T"]
+    slots: Int[Tensor, "B T"]
+    media: Int[Tensor, "B M"]
+    images: Float[Tensor, "N C H W"] | None = None
+    patches: Float[Tensor, "N P D"] | None = None
+    keys: tuple[str, ...] = ()
+
+    def to(self, device: torch.device | str) -> "Batch":
+        """The same batch with every tensor on `device`."""
+        moved = {f.name: getattr(self, f.name) for f in fields(self)}
+        return replace(self, **{k: v.to(device) for k, v in moved.items() if isinstance(v, Tensor)})

@@ -1,0 +1,242 @@
+"""Checkpoints: a folder that holds what was learnt, and names what it was learnt on.
+
+    config.json        system, arguments of its `build`, names and hashes of the frozen backbones, version
+    model.safetensors  every tensor but the frozen ones of `language` and `vision`
+    README.md          the model card
+
+Tensors are read by safetensors; no code path is taken from a file.
+"""
+
+import inspect
+import re
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import asdict, dataclass
+from fnmatch import fnmatchcase
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from lorgnette.errors import CheckpointError
+from lorgnette.policy import learners, some
+from lorgnette.training.folders import current, read_json, replaced, write_json
+
+FORMAT = 1
+BACKBONES = ("language", "vision")
+CONFIG, MODEL = "config.json", "model.safetensors"
+
+
+def _frozen() -> Callable[..., nn.Module]:
+    from lorgnette.systems.frozen import build
+
+    return build
+
+
+BUILDERS: dict[str, Callable[[], Callable[..., nn.Module]]] = {"frozen": _frozen}
+"""The `build` function of every system, imported when it is needed."""
+
+
+@dataclass(frozen=True)
+class Identity:
+    """How a system is built again.
+
+    Attributes:
+        system: a key of `BUILDERS`.
+        arguments: of its `build`.
+        backbones: for `language` and `vision`, `name` and, where all of it is frozen, `fingerprint`.
+    """
+
+    system: str
+    arguments: Mapping[str, Any]
+    backbones: Mapping[str, Mapping[str, str]]
+
+
+def identify(system: nn.Module, name: str, arguments: Mapping[str, Any]) -> Identity:
+    """The identity of a system whose policy is applied. Hashing the frozen backbones takes seconds: call it once."""
+    backbones: dict[str, dict[str, str]] = {}
+    for part in BACKBONES:
+        if isinstance(getattr(system, part, None), nn.Module):
+            module: Any = getattr(system, part)
+            backbones[part] = {"name": str(module.name)}
+            if not any(parameter.requires_grad for parameter in module.parameters()):
+                backbones[part]["fingerprint"] = str(module.fingerprint())
+    return Identity(name, dict(arguments), backbones)
+
+
+def learnt(system: nn.Module) -> dict[str, Tensor]:
+    """What a checkpoint holds: all parameters and buffers, except what is frozen in `language` and `vision`.
+
+    A system that has more to keep lists patterns of names in its attribute `saved`.
+    """
+    wanted: Iterable[str] = getattr(system, "saved", ())
+    awake = {id(buffer) for module in learners(system) for buffer in module.buffers(recurse=False)}
+    tensors = {}
+    for name, tensor in _tensors(system).items():
+        changes = tensor.requires_grad or id(tensor) in awake
+        if changes or name.split(".")[0] not in BACKBONES or any(fnmatchcase(name, pattern) for pattern in wanted):
+            tensors[name] = tensor
+    return tensors
+
+
+def save(system: nn.Module, folder: Path, identity: Identity, facts: Mapping[str, object] | None = None) -> None:
+    """Writes a checkpoint, replacing the one that is there once the new one is complete.
+
+    Args:
+        facts: what the model card says about it: steps, losses, recipe.
+
+    Raises:
+        CheckpointError: `folder` exists and is no checkpoint.
+        ResourceError: the disk is full; the checkpoint that was there is intact.
+    """
+    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in learnt(system).items()}
+    shapes = {name: list(tensor.shape) for name, tensor in tensors.items()}
+    with replaced(folder, CONFIG) as new:
+        save_file(tensors, new / MODEL)
+        write_json(new / CONFIG, {"format": FORMAT, "lorgnette": release(), **asdict(identity), "tensors": shapes})
+        (new / "README.md").write_text(card(identity, sum(t.numel() for t in tensors.values()), facts or {}), "utf-8")
+
+
+def load(folder: str | Path, *, device: torch.device | str = "cpu") -> nn.Module:
+    """The system of a checkpoint, in evaluation mode.
+
+    Args:
+        folder: a checkpoint, a run that holds one, or a name on the model hub (`organisation/name`).
+        device: where to put it.
+
+    Raises:
+        CheckpointError: there is none, it is damaged, of another version, or belongs to other backbones.
+    """
+    path = locate(folder)
+    config = read_json(path / CONFIG)
+    try:
+        recorded, name, arguments = config["tensors"], config["system"], config["arguments"]
+        backbones, layout = config["backbones"], config["format"]
+    except KeyError as error:
+        raise CheckpointError(f"it lacks {error}", where=path / CONFIG, fix="Is this a Lorgnette checkpoint?") from None
+    if layout != FORMAT:
+        fix = f"It was written by lorgnette {config.get('lorgnette')}; this is {release()}."
+        raise CheckpointError(f"its format is {layout}, not {FORMAT}", where=path / CONFIG, fix=fix)
+    if name not in BUILDERS:
+        raise CheckpointError(f"unknown system {name!r}", where=path / CONFIG, fix=f"Known: {', '.join(BUILDERS)}.")
+    build = BUILDERS[name]()
+    try:
+        inspect.signature(build).bind(**arguments)
+    except TypeError as error:
+        problem = f"this version builds {name!r} from other arguments: {error}"
+        fix = f"It was written by lorgnette {config.get('lorgnette')}; this is {release()}."
+        raise CheckpointError(problem, where=path / CONFIG, fix=fix) from None
+    tensors = load_tensors(path / MODEL)
+    _same_names("recorded in config.json", set(recorded), set(tensors), path / MODEL)
+
+    system = build(**arguments)
+    _same_backbones(system, backbones, path)
+    put(system, tensors, path / MODEL)
+    for own, tensor in _tensors(system).items():
+        if own not in tensors:
+            tensor.requires_grad_(False)
+    return system.to(device).eval()
+
+
+def load_tensors(path: Path) -> dict[str, Tensor]:
+    """The tensors of a file.
+
+    Raises:
+        CheckpointError: it is missing or damaged.
+    """
+    try:
+        return load_file(path)
+    except (OSError, SafetensorError) as error:
+        raise CheckpointError(f"it cannot be read: {error}", where=path) from None
+
+
+def put(system: nn.Module, tensors: Mapping[str, Tensor], where: Path) -> None:
+    """Copies tensors of a checkpoint into a system.
+
+    Raises:
+        CheckpointError: they do not fit the system, or leave a part of it untrained; the message names them.
+    """
+    own = _tensors(system)
+    needed = {name for name in own if name.split(".")[0] not in BACKBONES}
+    _same_names("of the system", needed, set(tensors) - (set(own) - needed), where)
+    for name, tensor in tensors.items():
+        if own[name].shape != tensor.shape:
+            problem = f"{name} is {tuple(tensor.shape)} here and {tuple(own[name].shape)} in the system"
+            raise CheckpointError(problem, where=where)
+    with torch.no_grad():
+        for name, tensor in tensors.items():
+            own[name].copy_(tensor)
+
+
+def locate(folder: str | Path) -> Path:
+    """The folder of a checkpoint, given it, its run, or a name on the hub."""
+    for path in (Path(folder) / "checkpoint", Path(folder)):
+        if (current(path) / CONFIG).is_file():
+            return current(path)
+    if Path(folder).exists():
+        fix = "Give the folder of a run or of a checkpoint."
+        raise CheckpointError(f"it holds no {CONFIG}", where=folder, fix=fix)
+    if not re.fullmatch(r"[\w-][\w.-]*/[\w-][\w.-]*", str(folder)):
+        raise CheckpointError("there is no such folder", where=folder)
+    from huggingface_hub import snapshot_download
+
+    try:
+        return Path(snapshot_download(str(folder), allow_patterns=[CONFIG, MODEL, "README.md"]))
+    except OSError as error:  # the hub's errors, those of the network, and of working offline
+        reason = str(error).splitlines()[0].rstrip(".")
+        problem = f"there is no such folder, and the model hub did not give it either: {reason}"
+        raise CheckpointError(problem, where=folder, fix="Check the path, or the name and the connection.") from None
+
+
+def card(identity: Identity, num_learnt: int, facts: Mapping[str, object]) -> str:
+    """The model card."""
+    backbones = [f"- {part}: {value['name']}" for part, value in identity.backbones.items()]
+    arguments = [f"- {name}: `{value!r}`" for name, value in identity.arguments.items()]
+    return "\n".join(
+        [
+            "---\nlibrary_name: lorgnette\ntags: [vision-language, lorgnette]\n---",
+            f"# {identity.system}\n",
+            f"{num_learnt:,} numbers in `{MODEL}`; the frozen parts are built from their names.\n",
+            "```python\nimport lorgnette\n\nsystem = lorgnette.load('path/of/this/folder')\n```\n",
+            *(["## Backbones\n", *backbones, ""] if backbones else []),
+            *(["## Built with\n", *arguments, ""] if arguments else []),
+            *(["## Training\n", *(f"- {name}: {value}" for name, value in facts.items()), ""] if facts else []),
+        ]
+    )
+
+
+def release() -> str:
+    """The installed version of the library."""
+    try:
+        return version("lorgnette")
+    except PackageNotFoundError:
+        return "unknown"
+
+
+def _tensors(system: nn.Module) -> dict[str, Tensor]:
+    """Parameters (a tied one under its first name) and the buffers that are part of the state."""
+    persistent = system.state_dict().keys()
+    buffers = {name: buffer for name, buffer in system.named_buffers() if name in persistent}
+    return {**dict(system.named_parameters()), **buffers}
+
+
+def _same_names(what: str, expected: set[str], found: set[str], where: Path) -> None:
+    if missing := sorted(expected - found):
+        raise CheckpointError(f"it lacks tensors {what}: {some(missing)}", where=where)
+    if unexpected := sorted(found - expected):
+        raise CheckpointError(f"it holds tensors that are not {what}: {some(unexpected)}", where=where)
+
+
+def _same_backbones(system: nn.Module, backbones: Mapping[str, Mapping[str, str]], path: Path) -> None:
+    for part, recorded in backbones.items():
+        module: Any = getattr(system, part)
+        fix = f"Install or name the {part} weights that it was trained with."
+        if module.name != recorded["name"]:
+            problem = f"trained with {recorded['name']}, found {module.name}"
+            raise CheckpointError(problem, where=path, field=part, fix=fix)
+        if "fingerprint" in recorded and (found := module.fingerprint()) != recorded["fingerprint"]:
+            names = f"{recorded['name']} {recorded['fingerprint'][:12]}", f"{module.name} {found[:12]}"
+            raise CheckpointError(f"trained with {names[0]}, found {names[1]}", where=path, field=part, fix=fix)

@@ -1,0 +1,196 @@
+"""Batches of a stream: which documents they hold is a function of the seed and the step, and of nothing else.
+
+`grain` shuffles the numbers of the documents anew in every epoch and reads ahead in a few threads. Batch `s` of a
+stream is places `s * B` to `(s + 1) * B` of that endless order, so the state of a run's data is its step.
+"""
+
+import logging
+import zlib
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, fields, replace
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from lorgnette.data.source import Source
+from lorgnette.document import Document
+from lorgnette.errors import DataError
+from lorgnette.run import Stream
+from lorgnette.shapes import Batch
+
+logging.getLogger("absl").setLevel(logging.ERROR)  # grain warns on import that there is no jax, which nobody asked for
+import grain  # noqa: E402
+
+Layout = Callable[[Sequence[Document]], Batch]
+log = logging.getLogger("lorgnette")
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """One batch of a stream, in parts.
+
+    Attributes:
+        parts: batches with their share of the loss; the shares add up to 1. None where every document is broken.
+        weight: the number of targets: the sum of the tokens' weights, or the documents where no token has one.
+        size: documents.
+        broken: for every document left out, its number in the source and what is wrong with it.
+    """
+
+    parts: list[tuple[Batch, float]]
+    weight: float
+    size: int
+    broken: dict[int, DataError] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Loader:
+    """Reads batch after batch of a source.
+
+    Args:
+        name: the stream's, for errors.
+        order: the number of the document at a place in the stream.
+        batch: documents per batch.
+        parts: batches that it is cut into.
+        places: where the stream ends; None is endless.
+        seed: what an augmentation may depend on, together with the place.
+        pin: page-locked memory, from which a GPU copies without waiting.
+    """
+
+    name: str
+    source: Source
+    layout: Layout
+    order: Callable[[int], int]
+    batch: int
+    parts: int = 1
+    places: int | None = None
+    augment: Callable[[Document, np.random.Generator], Document] | None = None
+    seed: int = 0
+    pin: bool = False
+
+    def __call__(self, step: int) -> Loaded:
+        """Batch `step`. Documents that cannot be read or laid out are left out, and named."""
+        end = (step + 1) * self.batch if self.places is None else min((step + 1) * self.batch, self.places)
+        documents: dict[int, tuple[int, Document]] = {}
+        broken: dict[int, DataError] = {}
+        for place in range(step * self.batch, end):
+            number = self.order(place)
+            try:
+                document = self.source[number]
+                if self.augment is not None:
+                    document = self.augment(document, np.random.default_rng((self.seed, place)))
+                documents[place] = (number, document)
+            except DataError as error:
+                broken[number] = error
+
+        cut = [chunk.tolist() for chunk in np.array_split(np.arange(step * self.batch, end), self.parts)]
+        laid = [self._lay([documents[place] for place in chunk if place in documents], broken) for chunk in cut]
+        batches = [batch for batch in laid if batch is not None]
+        totals = [float(batch.weights.sum()) for batch in batches]
+        if not any(totals):
+            totals = [float(len(batch.tokens)) for batch in batches]
+        whole = sum(totals)
+        parts = [
+            (pinned(b) if self.pin else b, total / whole) for b, total in zip(batches, totals, strict=True) if total
+        ]
+        return Loaded(parts, whole, sum(len(batch.tokens) for batch in batches), broken)
+
+    def _lay(self, numbered: list[tuple[int, Document]], broken: dict[int, DataError]) -> Batch | None:
+        """Lays out what can be; the rest goes to `broken`. Pictures are decoded here, so most errors come up here."""
+        try:
+            return self.layout([document for _, document in numbered]) if numbered else None
+        except DataError:
+            good = []
+            for number, document in numbered:
+                try:
+                    self.layout([document])
+                    good.append((number, document))
+                except DataError as error:
+                    broken[number] = named(error, document.key)
+            if len(good) == len(numbered):
+                raise
+            return self._lay(good, broken)
+
+    @contextmanager
+    def read(self, start: int, stop: int, *, threads: int = 2, ahead: int = 4) -> Iterator[Iterator[Loaded]]:
+        """Batches `start` to `stop`, up to `ahead` of them read in advance; the same whatever the number of threads."""
+        options = grain.ReadOptions(num_threads=threads, prefetch_buffer_size=ahead)
+        batches: Any = iter(grain.MapDataset.range(start, stop).map(self).to_iter_dataset(options))
+        try:
+            yield batches
+        finally:
+            batches.close()
+
+
+def shuffled(name: str, stream: Stream, layout: Layout, seed: int, *, parts: int = 1, pin: bool = False) -> Loader:
+    """The endless, shuffled loader of a training stream; streams of different names have different orders."""
+    own = int(np.random.SeedSequence([seed, zlib.crc32(name.encode())]).generate_state(1)[0])
+    order = grain.MapDataset.range(len(stream.source)).shuffle(seed=own).repeat()
+    return Loader(
+        name, stream.source, layout, order.__getitem__, stream.batch, parts, augment=stream.augment, seed=own, pin=pin
+    )
+
+
+def in_order(name: str, source: Source, layout: Layout, batch: int, *, pin: bool = False) -> Loader:
+    """Every document of `source` once, in its order."""
+    return Loader(name, source, layout, int, batch, places=len(source), pin=pin)
+
+
+class Broken:
+    """Counts the distinct broken documents of each stream, and ends the run where there are too many.
+
+    Args:
+        share: of a source's documents that may be broken.
+        seen: the numbers known to be broken, by stream: the state to resume from.
+    """
+
+    def __init__(self, share: float, seen: dict[str, list[int]]) -> None:
+        self.share = share
+        self.seen = {name: set(numbers) for name, numbers in seen.items()}
+
+    def note(self, loader: Loader, loaded: Loaded) -> None:
+        """Raises the last DataError, with the count, once more than the share of the source is broken."""
+        if not loaded.broken:
+            return
+        numbers, total = self.seen.setdefault(loader.name, set()), len(loader.source)
+        for number, error in loaded.broken.items():
+            if number in numbers:
+                continue
+            numbers.add(number)
+            log.warning("skipped document %d of %s: %s", number, loader.name, error)
+            if len(numbers) > self.share * total:
+                problem = f"{len(numbers)} of {total} documents are broken, more than {self.share:.1%}: {error}"
+                fix = "Mend or remove them, or raise max_broken."
+                raise DataError(problem.rstrip("."), where=loader.name, fix=fix) from error
+
+    def state(self) -> dict[str, list[int]]:
+        """For `seen`, after a resume."""
+        return {name: sorted(numbers) for name, numbers in self.seen.items()}
+
+
+def named(error: DataError, key: str) -> DataError:
+    """The same error with the document's key in front, unless it says so already."""
+    if not key or key in str(error):
+        return error
+    return DataError(
+        error.problem, where=f"{key}: {error.where}" if error.where else key, field=error.field, fix=error.fix
+    )
+
+
+def pinned(batch: Batch) -> Batch:
+    """The batch in page-locked memory."""
+    return replace(batch, **{name: tensor.pin_memory() for name, tensor in _tensors(batch).items()})
+
+
+def moved(batch: Batch, device: torch.device) -> Batch:
+    """The batch on `device`; from page-locked memory the copy does not wait for work under way."""
+    if device.type == "cpu":
+        return batch
+    return replace(batch, **{name: tensor.to(device, non_blocking=True) for name, tensor in _tensors(batch).items()})
+
+
+def _tensors(batch: Batch) -> dict[str, Any]:
+    values = {f.name: getattr(batch, f.name) for f in fields(batch)}
+    return {name: value for name, value in values.items() if isinstance(value, Tensor)}

@@ -1,0 +1,95 @@
+from io import BytesIO
+
+import numpy as np
+import PIL.Image
+import pytest
+from PIL import ImageDraw
+from PIL.Image import Resampling
+
+from lorgnette.data.duplicates import cluster, fingerprint, fingerprints, join, near_pairs, signature
+from lorgnette.document import Image
+from lorgnette.errors import DataError
+
+
+def drawing(rng, size=72):
+    """Two flat shapes on white."""
+    picture = PIL.Image.new("RGB", (size, size), "white")
+    pen = ImageDraw.Draw(picture)
+    for draw in (pen.ellipse, pen.rectangle):
+        x, y = rng.integers(2, size // 2, 2).tolist()
+        w, h = rng.integers(10, size // 2 - 2, 2).tolist()
+        draw((x, y, x + w, y + h), fill=tuple(rng.integers(0, 256, 3).tolist()))
+    return picture
+
+
+def jpeg(picture, quality):
+    buffer = BytesIO()
+    picture.save(buffer, "JPEG", quality=quality)
+    return PIL.Image.open(BytesIO(buffer.getvalue())).convert("RGB")
+
+
+COPIES = {
+    "jpeg 80": lambda p: jpeg(p, 80),
+    "jpeg 50": lambda p: jpeg(p, 50),
+    "twice as large": lambda p: p.resize((144, 144), Resampling.BICUBIC),
+    "half": lambda p: p.resize((36, 36), Resampling.LANCZOS),
+    "smaller, jpeg 60": lambda p: jpeg(p.resize((54, 54), Resampling.BICUBIC), 60),
+}
+
+
+@pytest.fixture(scope="module")
+def drawings():
+    rng = np.random.default_rng(0)
+    return [drawing(rng) for _ in range(300)]
+
+
+@pytest.mark.parametrize("copy", COPIES)
+def test_copies_are_found_and_others_are_not(drawings, copy):
+    pictures = [Image(p) for p in [*drawings, *map(COPIES[copy], drawings)]]
+    found = cluster(fingerprints(pictures))
+    assert (found[:300] == found[300:]).mean() > 0.95
+    assert (found[:300] != np.arange(300)).mean() < 0.01
+
+
+def test_pages_of_text_stay_apart():
+    rng = np.random.default_rng(1)
+    pages = []
+    for _ in range(20):
+        page = PIL.Image.new("L", (310, 438), 255)
+        for y in range(30, 400, 8):
+            for x in np.cumsum(rng.integers(12, 40, 12)):
+                ImageDraw.Draw(page).line((30 + x, y, 30 + x + rng.integers(4, 12), y), fill=0, width=2)
+        pages.append(Image(page.convert("RGB")))
+    assert len(np.unique(cluster(fingerprints(pages)))) == 20
+
+
+def test_exact_by_bytes_and_by_pixels(tmp_path, drawings):
+    drawings[0].save(tmp_path / "a.png")
+    drawings[0].save(tmp_path / "b.png", compress_level=0)
+    (tmp_path / "c.png").write_bytes((tmp_path / "a.png").read_bytes())
+    drawings[1].save(tmp_path / "d.png")
+    prints = [fingerprint(Image(tmp_path / f"{name}.png")) for name in "abcd"]
+    assert prints[0].content == prints[2].content != prints[1].content
+    assert cluster([*prints, None], near=False).tolist() == [0, 0, 0, 3, 4]
+
+
+def test_the_window_finds_what_all_pairs_find(drawings):
+    rng = np.random.default_rng(2)
+    base = np.stack([signature(p) for p in drawings])
+    noisy = np.clip(np.repeat(base, 5, 0) + rng.normal(0, 4, (1500, 288)), 0, 255).astype(np.uint8)
+    luma, chroma = noisy[:, :256].astype(float), noisy[:, 256:].astype(float)
+    limit = np.clip(0.15 * luma.std(1), 1, 6)
+    links = []
+    for i in range(1500):
+        close = np.sqrt(((luma - luma[i]) ** 2).mean(1)) <= np.minimum(limit, limit[i])
+        close &= np.sqrt(((chroma - chroma[i]) ** 2).mean(1)) <= 4
+        links += [(i, int(j)) for j in np.flatnonzero(close) if j > i]
+    assert links
+    assert join(1500, near_pairs(noisy)).tolist() == join(1500, links).tolist()
+
+
+def test_broken_pictures_stay_alone(tmp_path, drawings):
+    found = fingerprints([Image(drawings[0]), Image(tmp_path / "none.png"), Image(drawings[0])])
+    assert isinstance(found[1], DataError)
+    assert cluster([None if isinstance(one, DataError) else one for one in found]).tolist() == [0, 1, 0]
+    assert cluster([]).tolist() == []

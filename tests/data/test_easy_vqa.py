@@ -1,0 +1,27 @@
+import sys
+
+import pytest
+
+from lorgnette.data.easy_vqa import EasyVQA
+from lorgnette.document import Text
+from lorgnette.errors import ResourceError
+
+
+def test_without_the_package(monkeypatch):
+    monkeypatch.setitem(sys.modules, "easy_vqa", None)
+    with pytest.raises(ResourceError, match="pip install easy-vqa"):
+        EasyVQA("train")
+
+
+def test_official_parts():
+    pytest.importorskip("easy_vqa")
+    train, test = EasyVQA("train"), EasyVQA("test")
+    assert (len(train), len(test)) == (38_575, 9_673)
+    first = train[0]
+    assert first.parts[1:] == (Text("Question: what is the blue shape? Answer:"), Text(" rectangle", 1.0))
+    assert first.images[0].open().size == (64, 64)
+    assert (first.key, first.targets.answers) == ("easy-vqa/train/00000", {"rectangle": 1.0})
+    assert first.meta == {"picture": 0, "answer_type": "shape"}
+    assert test[-1].key == "easy-vqa/test/09672"
+    assert len(train.answers) == 13
+    assert {train[i].targets.references[0] for i in range(2000)} == set(train.answers)

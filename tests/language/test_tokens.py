@@ -1,0 +1,84 @@
+"""The tokenizer, and tokens added to a vocabulary whose old rows stay as they are."""
+
+import copy
+import pickle
+
+import pytest
+import torch
+from conftest import built
+from torch import Tensor
+
+from lorgnette.errors import ConfigError
+from lorgnette.language import LanguageModel, load
+from lorgnette.language.tiny import byte_tokenizer
+
+TEXTS = ["a cat", " leading", "two  spaces\n\n\ttab", "naïve 日本語 😀", ""]
+
+
+@pytest.mark.parametrize("text", TEXTS)
+def test_round_trip(text: str) -> None:
+    tokenizer = byte_tokenizer()
+    ids = tokenizer.encode(text)
+    assert tokenizer.decode(ids) == text
+    assert len(ids) == len(text.encode()) and not set(ids) & {tokenizer.bos, tokenizer.eos, tokenizer.pad}
+    assert pickle.loads(pickle.dumps(tokenizer)).encode(text) == ids
+
+
+def fresh(family: str) -> LanguageModel:
+    return copy.deepcopy(built(family))
+
+
+@pytest.mark.parametrize("family", ["gemma3", "llama", "gpt2", "opt", "bloom"])
+def test_added_tokens_never_disturb_old_ones(family: str, tokens: Tensor) -> None:
+    model, old = fresh(family), built(family)
+    state = {name: t.clone() for name, t in model.lm.state_dict().items()}
+    before = old.head(old(old.embed(tokens)))
+    ids = model.add_tokens(["<image>", "<|endofchunk|>"])
+    assert model.tokenizer.encode("a<image>b")[1:2] == ids[:1] == [259]
+    assert all(torch.equal(t, state[name]) for name, t in model.lm.state_dict().items())
+    # The tokenizer of 259 numbers the new ones 259 and 260, among the 300 rows the model has: these rows are replaced.
+    assert model.vocab_size == 300
+    others = [i for i in range(300) if i not in ids]
+    plain = torch.tensor(others)[tokens % len(others)]
+    before = old.head(old(old.embed(plain)))
+    after = model.head(model(model.embed(plain)))
+    assert torch.equal(model.embed(plain), old.embed(plain))
+    assert torch.equal(after[..., others], before[..., others])
+
+
+@pytest.mark.parametrize("family", ["gemma3", "llama"])
+def test_added_tokens_beyond_the_table(family: str) -> None:
+    model = fresh(family)
+    known = model.lm.get_input_embeddings().weight
+    for round_ in range(2):  # 259 + 2 * 30 = 319 ids for a table of 300
+        ids = model.add_tokens([f"<{round_}:{i}>" for i in range(30)])
+    assert model.vocab_size == 319 == ids[-1] + 1
+    x = model.embed(torch.tensor([ids]))
+    mean = known.mean(0) * getattr(model.lm.get_input_embeddings(), "embed_scale", 1.0)
+    torch.testing.assert_close(x[0, 0], mean, atol=1e-5, rtol=1e-4)
+    logits = model.head(model(x))
+    assert logits.shape[-1] == 319 and logits.isfinite().all()
+    rows = torch.tensor([318, 3, 260, 299])
+    torch.testing.assert_close(model.head(model(x), rows), logits[..., rows])
+    table = known if model.added_head is None else model.lm.get_output_embeddings().weight
+    expected = model(x) @ table.mean(0)
+    if family == "gemma3":
+        expected = torch.tanh(expected / 3.0) * 3.0
+    torch.testing.assert_close(logits[..., 318], expected, atol=1e-5, rtol=1e-4)
+
+
+def test_added_tokens_learn_while_the_old_stay_frozen() -> None:
+    model = fresh("llama")
+    ids = model.add_tokens(["<image>"])
+    logits = model.head(model(model.embed(torch.tensor([[5, *ids, 7]]))))
+    torch.nn.functional.cross_entropy(logits[0, :2], torch.tensor([ids[0], 7])).backward()
+    learnt = {name for name, p in model.named_parameters() if p.grad is not None}
+    assert learnt == {"added", "added_head"}
+    assert model.added is not None and model.added.grad is not None and model.added.grad.abs().sum() > 0
+
+
+def test_known_token_is_refused() -> None:
+    model = load("tiny-random")
+    model.add_tokens(["<image>"])
+    with pytest.raises(ConfigError, match="<image>"):
+        model.add_tokens(["<image>"])

@@ -1,0 +1,96 @@
+"""Laws of attention, the block and the masks."""
+
+import pytest
+import torch
+from torch import nn
+
+from lorgnette.nn import Attention, Block, FeedForward, block_diagonal, causal, padding, prefix_lm, squared_relu
+
+
+@pytest.fixture(autouse=True)
+def _seed() -> None:
+    torch.manual_seed(0)
+
+
+def test_attention_is_the_formula() -> None:
+    attention, x, memory = Attention(8, 2, head_width=3, memory_width=5), torch.randn(2, 4, 8), torch.randn(2, 6, 5)
+    mask = torch.rand(2, 4, 6) > 0.3
+    q, k, v = attention.query(x), attention.key(memory), attention.value(memory)
+    heads = []
+    for h in (slice(0, 3), slice(3, 6)):
+        scores = q[..., h] @ k[..., h].mT / 3**0.5
+        heads.append(scores.masked_fill(~mask, -torch.inf).softmax(-1).nan_to_num() @ v[..., h])
+    expected = attention.output(torch.cat(heads, -1))
+    torch.testing.assert_close(attention(x, memory, mask), expected, atol=1e-6, rtol=0)
+
+
+def test_who_sees_nothing_gets_the_bias_and_no_nan() -> None:
+    attention, x = Attention(8, 2), torch.randn(1, 3, 8, requires_grad=True)
+    mask = causal(3) & torch.tensor([[[False], [True], [True]]])
+    out = attention(x, mask=mask)
+    torch.testing.assert_close(out[0, 0], attention.output.bias)
+    out.sum().backward()
+    assert x.grad is not None
+    assert x.grad.isfinite().all()
+
+
+def test_masked_positions_do_not_matter() -> None:
+    block = Block(8, attention=Attention(8, 2), ffn=FeedForward(8, 16))
+    x, valid = torch.randn(2, 5, 8), torch.arange(5) < torch.tensor([[3], [5]])
+    other = torch.where(valid[..., None], x, torch.randn(2, 5, 8))
+    with torch.no_grad():
+        torch.testing.assert_close(block(x, padding(valid))[valid], block(other, padding(valid))[valid])
+        alone = block(x[:1, :3])
+        torch.testing.assert_close(block(x, padding(valid))[:1, :3], alone)
+
+
+def test_packed_documents_are_as_if_alone() -> None:
+    block = Block(8, attention=Attention(8, 2), ffn=FeedForward(8, 16), post_norm=True)
+    a, b = torch.randn(1, 3, 8), torch.randn(1, 2, 8)
+    mask = causal(5) & block_diagonal(torch.tensor([[0, 0, 0, 1, 1]]))
+    with torch.no_grad():
+        packed = block(torch.cat([a, b], 1), mask)
+        alone = torch.cat([block(a, causal(3)), block(b, causal(2))], 1)
+    torch.testing.assert_close(packed, alone)
+
+
+def test_every_sublayer_is_optional_and_they_add_up_in_order() -> None:
+    x, memory = torch.randn(2, 4, 8), torch.randn(2, 3, 5)
+    attention, cross = Attention(8, 2), Attention(8, 2, memory_width=5, bias=False)
+    ffn = FeedForward(8, 16, squared_relu, bias=False)
+    torch.testing.assert_close(Block(8)(x), x)
+    whole = Block(8, attention=attention, cross=cross, ffn=ffn)
+    one_by_one = [Block(8, attention=attention), Block(8, cross=cross), Block(8, ffn=ffn)]
+    y = x
+    for block in one_by_one:
+        y = block(y, causal(4), memory)
+    torch.testing.assert_close(whole(x, causal(4), memory), y)
+
+
+def test_a_closed_gate_around_a_sublayer_is_the_identity() -> None:
+    class Closed(nn.Module):
+        def __init__(self, layer: nn.Module) -> None:
+            super().__init__()
+            self.layer, self.gate = layer, nn.Parameter(torch.zeros(()))
+
+        def forward(self, *inputs: torch.Tensor | None) -> torch.Tensor:
+            return self.gate.tanh() * self.layer(*inputs)
+
+    x = torch.randn(2, 4, 8)
+    block = Block(8, cross=Closed(Attention(8, 2)), ffn=Closed(FeedForward(8, 16, squared_relu)))
+    torch.testing.assert_close(block(x, memory=torch.randn(2, 3, 8)), x)
+
+
+@pytest.mark.parametrize(
+    ("mask", "drawing"),
+    [
+        (causal(4), "1... 11.. 111. 1111"),
+        (prefix_lm(torch.tensor([2]), 4), "11.. 11.. 111. 1111"),
+        (prefix_lm(torch.tensor([0]), 4), "1... 11.. 111. 1111"),
+        (padding(torch.tensor([[True, True, True, False]])), "111."),
+        (block_diagonal(torch.tensor([[0, 0, 1, 1]])), "11.. 11.. ..11 ..11"),
+        (causal(4) & block_diagonal(torch.tensor([[0, 0, 1, 1]])), "1... 11.. ..1. ..11"),
+    ],
+)
+def test_masks_are_as_drawn(mask: torch.Tensor, drawing: str) -> None:
+    assert " ".join("".join("1" if see else "." for see in row) for row in mask[0].tolist()) == drawing
