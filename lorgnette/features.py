@@ -1,4 +1,4 @@
-"""A frozen encoder need see a picture only once: its patches by picture digest, for layouts to use in place of pixels."""
+"""A frozen encoder need see a picture only once: patches by picture digest, for layouts to use instead of pixels."""
 
 from collections.abc import Callable, Iterable
 from typing import Protocol

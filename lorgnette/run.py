@@ -93,7 +93,7 @@ class Run:
         clip: the largest global norm of the gradient; None does not clip.
         accumulate: parts a batch is cut into, to save memory; their losses are averaged by the weight of their tokens.
         precision: "bf16" runs the forward pass under autocast.
-        gradient_checkpointing: calls the system's `checkpoint_gradients()`.
+        gradient_checkpointing: the language model recomputes its blocks in backward, to save memory.
         validation: documents for a validation loss, under the first stream's objective and batch size.
         validate_every: updates between validations; there is one after the last update too.
         validation_batches: only so many batches of it; None takes the whole source.

@@ -3,83 +3,37 @@
     pip install pillow resvg_py
     python tools/build_emoji.py FOLDER --fetch
 
-FOLDER keeps the npm tarballs; `--fetch` runs `npm pack` for those that are missing. Each must have the SHA-256 that stands
-below. With the same versions of Pillow, libwebp and resvg the output is the same byte for byte; the shards' own
-SHA-256 are in `manifest.json`.
-
-Only sets with a free licence are read. The images of Apple, Facebook and JoyPixels are not free and are never used.
+FOLDER keeps the npm tarballs; `--fetch` runs `npm pack` for those that are missing. Each must have the SHA-256 that
+stands in `emoji_packages.py`. With the same versions of Pillow, libwebp and resvg the output is the same byte for byte;
+the shards' own SHA-256 are in `manifest.json`.
 """
 
 import argparse
-import base64
 import gzip
 import hashlib
 import io
 import json
 import re
-import subprocess
 import sys
-import tarfile
 import unicodedata
 import zipfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import PIL
 import PIL.features
 import PIL.Image
 import resvg_py
 from emoji_names import FORMER, MOZILLA, STREAMLINE
+from emoji_packages import MIT_TEXT, NAMES, STYLES, UNICODE, Package, Sources
 
 SIZE = 72
 OVERSAMPLING = 2
+QUALITY = 60  # 15 MB for everything; 70 would be 0.4 dB better and 1 MB larger
 LOCALES = ("en", "de", "fr", "es", "zh", "ja", "it", "pt", "ru")
+SVG, XLINK = "http://www.w3.org/2000/svg", "http://www.w3.org/1999/xlink"
 OUTPUT = Path(__file__).parent.parent / "lorgnette" / "data" / "shards" / "emoji"
-
-APACHE = "Apache-2.0 (https://www.apache.org/licenses/LICENSE-2.0)"
-BY = "CC-BY-4.0 (https://creativecommons.org/licenses/by/4.0/)"
-BY_SA = "CC-BY-SA-4.0 (https://creativecommons.org/licenses/by-sa/4.0/)"
-
-
-@dataclass(frozen=True)
-class Style:
-    """One set of pictures: the npm package it comes from, whose it is, and how hard it is compressed."""
-
-    package: str
-    version: str
-    sha256: str
-    title: str
-    author: str
-    licence: str
-    quality: int
-
-    @property
-    def tarball(self) -> str:
-        return f"{self.package.lstrip('@').replace('/', '-')}-{self.version}.tgz"
-
-
-STYLES = {
-    "google": Style("emoji-datasource-google", "16.0.0", "", "Noto Emoji", "Google", APACHE, 70),
-    "twitter": Style("emoji-datasource-twitter", "16.0.0", "", "Twemoji", "Twitter, Inc and other contributors", BY, 70),
-    "noto-v1": Style("@iconify-json/noto-v1", "1.2.5", "", "Noto Emoji (v1)", "Google Inc", APACHE, 70),
-    "fxemoji": Style("@iconify-json/fxemoji", "1.2.2", "", "Firefox OS Emoji", "Mozilla", APACHE, 70),
-    "fluent": Style("@iconify-json/fluent-emoji", "1.2.7", "", "Fluent Emoji", "Microsoft Corporation", "MIT", 70),
-    "fluent-flat": Style(
-        "@iconify-json/fluent-emoji-flat", "1.2.6", "", "Fluent Emoji Flat", "Microsoft Corporation", "MIT", 70
-    ),
-    "streamline": Style("@iconify-json/streamline-emojis", "1.2.4", "", "Streamline Emojis", "Streamline", BY, 70),
-    "openmoji": Style(
-        "openmoji", "17.0.0", "", "OpenMoji", "the OpenMoji project, HfG Schwäbisch Gmünd", BY_SA, 70
-    ),
-    "emojione": Style("@iconify-json/emojione", "1.2.3", "", "Emoji One (v2)", "Emoji One", BY, 70),
-    "emojione-v1": Style("@iconify-json/emojione-v1", "1.2.3", "", "Emoji One (v1)", "Emoji One", BY_SA, 70),
-}
-NAMES = (
-    Style("cldr-annotations-full", "48.2.0", "", "CLDR annotations", "Unicode, Inc.", "Unicode-3.0", 0),
-    Style("cldr-annotations-derived-full", "48.2.0", "", "CLDR annotations", "Unicode, Inc.", "Unicode-3.0", 0),
-)
 
 
 @dataclass
@@ -90,18 +44,6 @@ class Concepts:
     categories: list[str]
     subcategories: list[str]
     names: dict[str, list[list[str]]]
-
-
-class Package:
-    """The files of one npm tarball."""
-
-    def __init__(self, folder: Path, style: Style) -> None:
-        self.path = folder / style.tarball
-        with tarfile.open(self.path) as tar:
-            self.files = {m.name.removeprefix("package/"): tar.extractfile(m).read() for m in tar if m.isfile()}  # type: ignore[union-attr]
-
-    def json(self, name: str) -> Any:
-        return json.loads(self.files[name])
 
 
 def bare(sequence: str) -> str:
@@ -115,15 +57,15 @@ def slug(name: str) -> str:
     return re.sub("[^a-z0-9#*]+", "-", "".join(c for c in letters if not unicodedata.combining(c))).strip("-")
 
 
-def read_concepts(folder: Path) -> Concepts:
+def read_concepts(sources: Sources) -> Concepts:
     """Every emoji but the skin tone variants, with its place in the taxonomy, names and keywords."""
-    entries = sorted(Package(folder, STYLES["google"]).json("emoji.json"), key=lambda e: e["sort_order"])
+    entries = sorted(sources.json(STYLES["google"], "emoji.json"), key=lambda e: e["sort_order"])
     sequences = [bare(entry["unified"]) for entry in entries]
     names: dict[str, list[list[str]]] = {}
-    plain, derived = (Package(folder, package) for package in NAMES)
     for locale in LOCALES:
-        table = plain.json(f"annotations/{locale}/annotations.json")["annotations"]["annotations"]
-        table |= derived.json(f"annotationsDerived/{locale}/annotations.json")["annotationsDerived"]["annotations"]
+        table = sources.json(NAMES[0], f"annotations/{locale}/annotations.json")["annotations"]["annotations"]
+        derived = sources.json(NAMES[1], f"annotationsDerived/{locale}/annotations.json")["annotationsDerived"]
+        table |= derived["annotations"]
         names[locale] = []
         for sequence in sequences:
             entry = table["".join(chr(int(part, 16)) for part in sequence.split("-"))]
@@ -132,23 +74,23 @@ def read_concepts(folder: Path) -> Concepts:
     return Concepts(sequences, [e["category"] for e in entries], [e["subcategory"] for e in entries], names)
 
 
-def known_names(folder: Path, concepts: Concepts) -> dict[str, str]:
+def known_names(sources: Sources, concepts: Concepts) -> dict[str, str]:
     """Icon name -> sequence, by the CLDR name of today, by the tables that two of the icon sets bring, and `FORMER`."""
     found: dict[str, str] = {}
     for sequence, (name, *_) in zip(concepts.sequences, concepts.names["en"], strict=True):
         found[slug(name)] = sequence
         if name.startswith("flag: "):
             found["flag-for-" + slug(name.removeprefix("flag: "))] = sequence
-    for sequence, name in Package(folder, STYLES["fluent-flat"]).json("chars.json").items():
+    for sequence, name in sources.json(STYLES["fluent-flat"], "chars.json").items():
         if bare(sequence) in concepts.sequences:
             found.setdefault(name, bare(sequence))
     return found | FORMER
 
 
-def mozilla_names(folder: Path, concepts: Concepts, known: dict[str, str]) -> dict[str, str]:
+def mozilla_names(sources: Sources, concepts: Concepts, known: dict[str, str]) -> dict[str, str]:
     """Firefox OS writes Unicode's own names without spaces, shortens them, or invents."""
     found: dict[str, str] = {}
-    entries = {bare(entry["unified"]): entry for entry in Package(folder, STYLES["google"]).json("emoji.json")}
+    entries = {bare(entry["unified"]): entry for entry in sources.json(STYLES["google"], "emoji.json")}
     for sequence in concepts.sequences:
         names = [entries[sequence]["name"] or "", *entries[sequence]["short_names"]]
         if "-" not in sequence:
@@ -160,9 +102,9 @@ def mozilla_names(folder: Path, concepts: Concepts, known: dict[str, str]) -> di
     return found | MOZILLA
 
 
-def svg_icons(folder: Path, style: Style, find: Callable[[str], str | None]) -> Iterator[tuple[str, str]]:
-    """(sequence, SVG) of an icon set; `find` says what an icon's name means. An icon's own name goes before an alias."""
-    icons = Package(folder, style).json("icons.json")
+def svg_icons(sources: Sources, package: Package, find: Callable[[str], str | None]) -> Iterator[tuple[str, str]]:
+    """(sequence, SVG) of an icon set; `find` says what an icon's name means. Own names go before aliases."""
+    icons = sources.json(package, "icons.json")
     seen: set[str] = set()
     for name in [*icons["icons"], *icons.get("aliases", {})]:
         sequence = find(name)
@@ -174,18 +116,16 @@ def svg_icons(folder: Path, style: Style, find: Callable[[str], str | None]) -> 
         while name in icons.get("aliases", {}):
             alias = icons["aliases"][name]
             if alias.keys() - {"parent", "hFlip"}:
-                sys.exit(f"{style.package}: {name}: cannot draw {alias}")
+                sys.exit(f"{package.name}: {name}: cannot draw {alias}")
             turn = "matrix(-1 0 0 1 {right} 0)" if alias.get("hFlip") else turn
             name = alias["parent"]
         icon |= icons["icons"][name]
-        left, top, width, height = icon.get("left", 0), icon.get("top", 0), icon.get("width", 16), icon.get("height", 16)
+        left, top, width, height = (icon.get(key, 0) for key in ("left", "top", "width", "height"))
         body = f'<g transform="{turn.format(right=2 * left + width)}">{icon["body"]}</g>' if turn else icon["body"]
         side = max(width, height)
         box = f"{left - (side - width) / 2:g} {top - (side - height) / 2:g} {side} {side}"
-        yield sequence, (
-            '<svg xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink" '
-            f'width="{side}" height="{side}" viewBox="{box}">{body}</svg>'
-        )
+        head = f'xmlns="{SVG}" xmlns:xlink="{XLINK}" width="{side}" height="{side}" viewBox="{box}"'
+        yield sequence, f"<svg {head}>{body}</svg>"
 
 
 def render(svg: str) -> PIL.Image.Image:
@@ -198,51 +138,91 @@ def render(svg: str) -> PIL.Image.Image:
     return picture.resize((SIZE, SIZE), PIL.Image.Resampling.BOX)
 
 
-def pictures(folder: Path, key: str, concepts: Concepts) -> Iterator[tuple[str, PIL.Image.Image]]:
+def pictures(sources: Sources, key: str, concepts: Concepts) -> Iterator[tuple[str, PIL.Image.Image]]:
     """(sequence, picture) of one style, each concept at most once."""
-    style, known = STYLES[key], known_names(folder, concepts)
+    package, known = STYLES[key], known_names(sources, concepts)
     if key in ("google", "twitter"):
-        package = Package(folder, style)
-        for entry in package.json("emoji.json"):
+        for entry in sources.json(package, "emoji.json"):
             if entry[f"has_img_{key}"]:
-                png = package.files[f"img/{key}/64/{entry['image']}"]
+                png = sources.files(package)[f"img/{key}/64/{entry['image']}"]
                 yield bare(entry["unified"]), PIL.Image.open(io.BytesIO(png)).convert("RGBA")
         return
+    icons: Iterator[tuple[str, str]]
     if key == "openmoji":
-        package = Package(folder, style)
-        drawn = {bare(Path(name).stem): name for name in package.files if re.match(r"color/svg/[^/]+\.svg$", name)}
-        icons = ((s, package.files[drawn[s]].decode()) for s in concepts.sequences if s in drawn)
+        files = sources.files(package)
+        drawn = {bare(Path(name).stem): name for name in files if name.startswith("color/svg/")}
+        icons = ((s, files[drawn[s]].decode()) for s in concepts.sequences if s in drawn)
     elif key == "fxemoji":
-        icons = svg_icons(folder, style, mozilla_names(folder, concepts, known).get)
+        icons = svg_icons(sources, package, mozilla_names(sources, concepts, known).get)
     elif key == "streamline":
         # Several drawings of one concept are numbered; the first is taken.
         names = known | STREAMLINE
-        icons = svg_icons(folder, style, lambda name: names.get(re.sub(r"-\d$", "", name)))
+        icons = svg_icons(sources, package, lambda name: names.get(re.sub(r"-\d$", "", name)))
     else:
-        icons = svg_icons(folder, style, lambda name: known.get(name.replace("flag-for-flag-", "flag-for-")))
+        icons = svg_icons(sources, package, lambda name: known.get(name.replace("flag-for-flag-", "flag-for-")))
     for sequence, svg in icons:
         yield sequence, render(svg)
 
 
-def encode(picture: PIL.Image.Image, quality: int) -> bytes:
+def encode(picture: PIL.Image.Image) -> bytes:
     """WebP with alpha; without loss where that is no larger."""
     lossy, lossless = io.BytesIO(), io.BytesIO()
-    picture.save(lossy, "WEBP", quality=quality, alpha_quality=quality, method=6)
+    picture.save(lossy, "WEBP", quality=QUALITY, alpha_quality=QUALITY, method=6)
     picture.save(lossless, "WEBP", lossless=True, quality=75, method=4)
     return min(lossless.getvalue(), lossy.getvalue(), key=len)
 
 
-def build(folder: Path) -> None:
+def stated_licence(sources: Sources, package: Package) -> str:
+    """What the package itself says about its licence, word for word."""
+    files = sources.files(package)
+    if "info.json" in files:
+        info = sources.json(package, "info.json")
+        return f"{info['name']}, {info['author']['name']} ({info['author']['url']}), {json.dumps(info['license'])}"
+    if "datasource" in package.name:
+        vendor = "Android/Google/Noto" if package.name.endswith("google") else "Twitter"
+        return next(line for line in files["README.md"].decode().splitlines() if line.startswith(f"* {vendor}"))[2:]
+    return f"package.json: {json.dumps(sources.json(package, 'package.json')['license'])}"
+
+
+def attribution(sources: Sources, counts: dict[str, int]) -> str:
+    """Whose every shard is, under which licence, what was changed, and where it comes from."""
+    lines = [
+        "# The embedded emoji",
+        "",
+        "Pictures of several free emoji sets, each in a shard of its own under its own licence, and their names.",
+        f"Changes made: drawings rendered to {SIZE} pixels (the PNG files of Noto Emoji and Twemoji are kept at 64),",
+        "skin tone variants left out, everything stored as WebP. Written by `tools/build_emoji.py`; do not edit. The",
+        "Apache licence is in `Apache-2.0.txt`.",
+    ]
+    for key, package in STYLES.items():
+        lines += [
+            f"\n## {key}.zip: {package.title}\n",
+            f"- author: {package.author}",
+            f"- licence: {package.licence}",
+            f"- pictures: {counts[key]:,}",
+            f"- source: npm `{package.name}` {package.version}, SHA-256 of the tarball `{package.sha256}`",
+            f"- the package says: {stated_licence(sources, package)}",
+        ]
+    lines.append("\n## concepts.json.gz: names and keywords (CLDR)\n")
+    lines += [f"- licence: {UNICODE}"]
+    lines += [f"- source: npm `{p.name}` {p.version}, SHA-256 of the tarball `{p.sha256}`" for p in NAMES]
+    lines.append("- order and taxonomy: npm `emoji-datasource-google` (MIT, Copyright (c) 2013 Cal Henderson)")
+    lines += ["\n## The MIT licence of Fluent Emoji\n", MIT_TEXT]
+    lines += ["## The Unicode licence\n", sources.files(NAMES[0])["LICENSE"].decode().strip(), ""]
+    return "\n".join(lines)
+
+
+def build(sources: Sources) -> None:
     """Write every shard, the concepts, the manifest and the attribution."""
     OUTPUT.mkdir(parents=True, exist_ok=True)
-    concepts = read_concepts(folder)
+    concepts = read_concepts(sources)
     packed = io.BytesIO()
     with gzip.GzipFile(fileobj=packed, mode="wb", mtime=0, filename="") as file:
         file.write(json.dumps(vars(concepts), ensure_ascii=False, separators=(",", ":")).encode())
     (OUTPUT / "concepts.json.gz").write_bytes(packed.getvalue())
     counts: dict[str, int] = {}
-    for key, style in STYLES.items():
-        files = sorted((f"{sequence}.webp", encode(p, style.quality)) for sequence, p in pictures(folder, key, concepts))
+    for key in STYLES:
+        files = sorted((f"{sequence}.webp", encode(p)) for sequence, p in pictures(sources, key, concepts))
         with zipfile.ZipFile(OUTPUT / f"{key}.zip", "w", zipfile.ZIP_STORED) as shard:
             for name, data in files:
                 shard.writestr(zipfile.ZipInfo(name), data)
@@ -252,9 +232,16 @@ def build(folder: Path) -> None:
     hashes = {f.name: hashlib.sha256(f.read_bytes()).hexdigest() for f in sorted(OUTPUT.glob("*.[zg]*"))}
     manifest = {"made_with": made, "images": counts, "sha256": hashes}
     (OUTPUT / "manifest.json").write_text(json.dumps(manifest, indent=2) + "\n")
+    (OUTPUT / "ATTRIBUTION.md").write_text(attribution(sources, counts))
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser()
-    parser.add_argument("folder", type=Path)
-    build(parser.parse_args().folder)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folder", type=Path, help="where the npm tarballs are kept")
+    parser.add_argument("--fetch", action="store_true", help="download those that are missing (needs npm)")
+    arguments = parser.parse_args()
+    tarballs = Sources(arguments.folder)
+    if arguments.fetch:
+        tarballs.fetch()
+    tarballs.check()
+    build(tarballs)

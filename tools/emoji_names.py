@@ -1,7 +1,8 @@
 """Which emoji an icon of a drawn set means, where neither Unicode nor CLDR use its name any more (or never did).
 
-Read by `build_emoji.py`. The icon sets name their files by the CLDR names of their day, the Firefox OS set by names of its
-own. Everything not listed here is found by its present name. An empty value says: draws something else, leave it out.
+Read by `build_emoji.py`. The icon sets name their files by the CLDR names of their day, the Firefox OS set by names of
+its own. Everything not listed here is found by its present name. An empty value says: draws something else, leave it
+out.
 """
 
 # CLDR names of earlier Unicode versions, as the icon sets spell them.

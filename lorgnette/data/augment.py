@@ -6,10 +6,10 @@ from dataclasses import replace
 
 import numpy as np
 import PIL.Image
-from lorgnette.data.source import Source
 from PIL import ImageFilter
 from PIL.Image import Resampling, Transform
 
+from lorgnette.data.source import Source
 from lorgnette.document import Document, Image
 from lorgnette.errors import DataError
 

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import numpy as np
 from jaxtyping import Int64
-from lorgnette.data.source import Source
 
 from lorgnette.data.duplicates import Fingerprint, cluster, fingerprints, join
+from lorgnette.data.source import Source
 from lorgnette.document import Image
 from lorgnette.errors import DataError
 

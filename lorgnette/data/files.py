@@ -10,14 +10,14 @@
 """
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 
 from lorgnette.data import plain
 from lorgnette.data.fields import Fields
 from lorgnette.data.folders import find_table, read_folder
 from lorgnette.data.pairs import QUESTION
-from lorgnette.data.tables import Row, read_table
+from lorgnette.data.tables import Rows, read_table
 from lorgnette.document import Document
 from lorgnette.errors import ConfigError, DataError
 
@@ -34,12 +34,13 @@ class Pictures:
         DataError: at the first row that cannot be used: a missing column or picture, an empty caption, a key twice.
     """
 
-    def __init__(self, path: Path, rows: Sequence[Row], fields: Fields) -> None:
+    def __init__(self, path: Path, rows: Rows, fields: Fields) -> None:
         self.path, self.rows, self.fields = path, rows, fields
         keys: dict[str, str] = {}
         seen: dict[str, bool] = {}
         missing: list[tuple[str, str]] = []
-        for row in rows:
+        for i in range(len(rows)):
+            row = rows[i]
             document = fields.document(row)
             if document.key in keys:
                 raise DataError(

@@ -2,13 +2,12 @@
 
 import math
 from collections import Counter, defaultdict
-from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Int64
-from lorgnette.data.source import Source
 
+from lorgnette.data.source import Source, Subset
 from lorgnette.document import Document
 from lorgnette.errors import ConfigError, DataError
 
@@ -16,19 +15,6 @@ _NAMES = {"train": "train", "training": "train", "test": "test", "testing": "tes
     ("validation", "valid", "val", "dev"), "validation"
 )
 _FIX = "The column 'split' may hold train, validation and test; leave it out to have the data divided for you."
-
-
-class Subset:
-    """Some documents of a source, in the order of `indices`."""
-
-    def __init__(self, source: Source, indices: Sequence[int]) -> None:
-        self.source, self.indices = source, tuple(indices)
-
-    def __len__(self) -> int:
-        return len(self.indices)
-
-    def __getitem__(self, index: int) -> Document:
-        return self.source[self.indices[index]]
 
 
 class Split(NamedTuple):

@@ -5,12 +5,12 @@ A line is parsed again whenever it is asked for, so that a large table costs no 
 
 import csv
 import json
-from abc import abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
-from typing import Any, overload
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -35,7 +35,16 @@ class Row:
     references: tuple[str, ...] = ()
 
 
-def read_table(path: Path, delimiter: str | None = None) -> Sequence[Row]:
+@runtime_checkable
+class Rows(Protocol):
+    """What tables and folders give: a list will do."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, index: int, /) -> Row: ...
+
+
+def read_table(path: Path, delimiter: str | None = None) -> Rows:
     """The rows of a .jsonl, .ndjson, .csv, .tsv or .json file.
 
     Raises:
@@ -57,7 +66,7 @@ def read_table(path: Path, delimiter: str | None = None) -> Sequence[Row]:
     )
 
 
-class _Lines(Sequence[Row]):
+class _Lines(ABC):
     """Rows by their place in a text that stays in memory as bytes: small to hold, to pickle and to share."""
 
     def __init__(self, path: Path, data: bytes, bounds: list[tuple[int, int, int]]) -> None:
@@ -69,13 +78,7 @@ class _Lines(Sequence[Row]):
     def __len__(self) -> int:
         return len(self._bounds)
 
-    @overload
-    def __getitem__(self, index: int) -> Row: ...
-    @overload
-    def __getitem__(self, index: slice) -> Sequence[Row]: ...
-    def __getitem__(self, index: int | slice) -> Row | Sequence[Row]:
-        if isinstance(index, slice):
-            return [self[i] for i in range(*index.indices(len(self)))]
+    def __getitem__(self, index: int, /) -> Row:
         start, stop, line = self._bounds[index].tolist()
         return Row(f"{self.path.name}:{line}", self._parse(self._data[start:stop].decode(), line))
 

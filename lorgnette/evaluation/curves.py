@@ -18,7 +18,7 @@ class Series:
     """Points `(x, y)`, with the interval of each y where it is known; `floor` draws it dashed."""
 
     name: str
-    points: Sequence[tuple[float, float]]
+    points: Sequence[tuple[int | float, float]]
     intervals: Sequence[tuple[float, float]] = ()
     floor: bool = False
 
@@ -37,7 +37,7 @@ class Curve:
     x: str
     y: str
     series: Sequence[Series]
-    ticks: Sequence[float] = ()
+    ticks: Sequence[int | float] = ()
     share: bool = False
     levels: Mapping[str, float] = field(default_factory=dict)
 

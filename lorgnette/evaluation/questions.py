@@ -3,6 +3,7 @@
 import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from statistics import median
 
 from lorgnette.data.source import Source
 from lorgnette.document import Document
@@ -92,10 +93,8 @@ def questions(
     """
     if ways < 2 or shots < 0:
         raise ConfigError(f"{ways} ways and {shots} shots", fix="At least two ways, and no negative shots.")
-    asked = _asked(documents(source), question, limit, seed)
+    asked = _asked(documents(source), question, ways, limit, seed)
     right = [question.answers(document)[0] for document in asked]
-    if len(set(right)) < ways:
-        raise DataError(f"{len(set(right))} different answers make no {ways}-way choice", where=question.name)
     if question.fixed:
         wrong = [
             tuple(draws(seed, "decoys", i).sample(sorted(set(right) - {answer}), ways - 1))
@@ -141,21 +140,24 @@ def answered(source: Source, question: Question, *, ask: str = "Question: {quest
     return [wording.document(d.images[0], answer, key=d.key) for d, first in pairs for answer in first]
 
 
-def _asked(pictures: Sequence[Document], question: Question, limit: int, seed: int) -> list[Document]:
-    """At most `limit` pictures, equally many for every answer; answers too rare for that are left out."""
+def _asked(pictures: Sequence[Document], question: Question, ways: int, limit: int, seed: int) -> list[Document]:
+    """At most `limit` pictures; of fixed answers equally many each, without those too rare for that."""
     rng = draws(seed, question.name, "asked")
     homes: dict[str, list[Document]] = {}
     for document in pictures:
         for answer in question.answers(document)[:1]:
             homes.setdefault(answer, []).append(document)
-    if not homes:
-        raise DataError("no picture can be asked this", where=question.name, fix="It needs metadata that is not there.")
-    counts = [len(found) for found in homes.values()]
-    most = max(set(counts), key=lambda each: min(limit, each * sum(count >= each for count in counts)))
-    answers = sorted(answer for answer, found in homes.items() if len(found) >= most)
-    if len(answers) > limit:
-        answers = rng.sample(answers, limit)
-    each = min(most, limit // len(answers))
+    if len(homes) < ways:
+        raise DataError(f"{len(homes)} different answers make no {ways}-way choice", where=question.name)
+    if not question.fixed:
+        # A word that many share could not stand as often wrong as right.
+        most = 2 * int(median(len(some) for some in homes.values()))
+        found = [document for some in homes.values() for document in rng.sample(some, min(most, len(some)))]
+        return rng.sample(found, min(limit, len(found)))
+    counts = sorted((len(some) for some in homes.values()), reverse=True)
+    number = max(range(ways, len(counts) + 1), key=lambda n: min(limit, n * counts[n - 1]))
+    each = max(1, min(counts[number - 1], limit // number))
+    answers = sorted(answer for answer, some in homes.items() if len(some) >= each)
     return [document for answer in answers for document in rng.sample(homes[answer], each)]
 
 

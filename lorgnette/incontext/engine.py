@@ -69,7 +69,9 @@ class Engine:
         answers: list[Answer] = [Answer("", False)] * len(prompts)
         shared, rests, order = self._plan(prompts)
         for rows in order:
-            for row, found in zip(rows, self._greedy(shared, [rests[row] for row in rows], max_tokens, stop), strict=True):
+            for row, found in zip(
+                rows, self._greedy(shared, [rests[row] for row in rows], max_tokens, stop), strict=True
+            ):
                 answers[row] = found
         return answers
 
@@ -86,7 +88,7 @@ class Engine:
         """
         tokenizer = self.system.layout.tokenizer
         tail = [tokenizer.eos] if end else []
-        scores: list[Float[Tensor, "n"]] = [torch.empty(0)] * len(prompts)
+        scores: list[Float[Tensor, n]] = [torch.empty(0)] * len(prompts)
         shared, rests, order = self._plan(prompts)
         for rows in order:
             tries = [Trie.of([[*tokenizer.encode(text), *tail] for text in candidates[row]]) for row in rows]
@@ -102,7 +104,7 @@ class Engine:
         self._encode(prompts)
         layout = self.system.layout
         common = _common_parts(prompts)
-        cache = self.system.Cache()
+        cache = Cache()
         x, _ = self._embed([Document(common)], begin=True)
         if x.shape[1]:
             self.system.language(x, cache=cache)
@@ -140,7 +142,9 @@ class Engine:
         x, batch = self._embed(rests, begin=False)
         cache, lengths = shared.fork(len(rests)), batch.valid.sum(1)
         visible = torch.cat([torch.ones(len(rests), shared.length, dtype=torch.bool), batch.valid], 1)
-        hidden = language(x, positions=_positions(shared.length, batch), mask=_causal(shared.length, batch), cache=cache)
+        hidden = language(
+            x, positions=_positions(shared.length, batch), mask=_causal(shared.length, batch), cache=cache
+        )
         last = hidden[torch.arange(len(rests)), lengths - 1]
         texts, ended = [""] * len(rests), [False] * len(rests)
         ids: list[list[int]] = [[] for _ in rests]
@@ -166,9 +170,7 @@ class Engine:
             last = language(x, positions=position, mask=visible.unsqueeze(1), cache=cache)[:, 0]
         return [Answer(text.strip(), done) for text, done in zip(texts, ended, strict=True)]
 
-    def _likelihoods(
-        self, shared: Cache, rests: Sequence[Document], tries: Sequence[Trie]
-    ) -> list[Float[Tensor, "n"]]:
+    def _likelihoods(self, shared: Cache, rests: Sequence[Document], tries: Sequence[Trie]) -> list[Float[Tensor, "n"]]:
         """One row per prompt: what is left of it, then its trie, every node seeing the prompt and its own ancestors."""
         language = self.system.language
         prompt, batch = self._embed(rests, begin=False)

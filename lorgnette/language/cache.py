@@ -84,8 +84,8 @@ class Cache:
 class Reading(DynamicCache):
     """A cache as transformers' blocks want it during one forward.
 
-    `update` is a pure function of what was there before, so that a block recomputed in backward (gradient checkpointing)
-    does not append its keys twice. Every layer is kept whole: windows are a matter of the mask.
+    `update` is a pure function of what was there before, so that a block recomputed in backward (gradient
+    checkpointing) does not append its keys twice. Every layer is kept whole: windows are a matter of the mask.
     """
 
     def __init__(self, past: Cache) -> None:

@@ -126,7 +126,9 @@ def _parse(data: mmap.mmap) -> Header:
         described[name] = (shape, take("I"), take("Q"))
     align = fields.get("general.alignment", 32)
     start = (at + align - 1) // align * align
-    return Header(fields, {name: Packed(shape, kind, start + offset) for name, (shape, kind, offset) in described.items()})
+    return Header(
+        fields, {name: Packed(shape, kind, start + offset) for name, (shape, kind, offset) in described.items()}
+    )
 
 
 def convert(path: Path, folder: Path) -> None:
@@ -145,8 +147,13 @@ def convert(path: Path, folder: Path) -> None:
             where=path,
             fix="Use the model's safetensors folder or its name on the hub.",
         )
-    _config(header.fields, header.tensors).save_pretrained(folder)
-    save_file(_tensors(path, header), folder / "model.safetensors", metadata={"format": "pt"})
+    weights = folder / "model.safetensors"
+    try:
+        _config(header.fields, header.tensors).save_pretrained(folder)
+        save_file(_tensors(path, header), weights, metadata={"format": "pt"})
+    except KeyError as error:
+        raise CheckpointError(f"Gemma 3 has no tensor or field {error}, or this file lacks it", where=path) from None
+    weights.chmod((folder / "config.json").stat().st_mode)  # safetensors would keep it from everyone else
     tokenizer(header.fields).save(str(folder / "tokenizer.json"), pretty=False)
     tokens = header.fields["tokenizer.ggml.tokens"]
     special = {
@@ -205,7 +212,7 @@ def _tensors(path: Path, header: Header) -> dict[str, Tensor]:
         try:
             tensor = _dequantise(data, packed, minus=1.0 if "norm" in stem else 0.0)
         except ValueError as error:
-            raise CheckpointError("the file ends in the middle of its weights", where=path, field=name) from error
+            raise CheckpointError("its weights are damaged or cut off", where=path, field=name) from error
         tensors[target] = tensor
     return tensors
 

@@ -40,8 +40,10 @@ def windows(config: Any) -> list[int | None]:
 def as_attention(mask: Bool[Tensor, "B T S"], dtype: torch.dtype, boolean: bool) -> Tensor:
     """The mask in transformers' four dimensions: boolean for SDPA, else to be added to the scores."""
     mask = mask[:, None]
-    return mask if boolean else torch.zeros(mask.shape, dtype=dtype, device=mask.device).masked_fill(
-        ~mask, torch.finfo(dtype).min
+    return (
+        mask
+        if boolean
+        else torch.zeros(mask.shape, dtype=dtype, device=mask.device).masked_fill(~mask, torch.finfo(dtype).min)
     )
 
 

@@ -58,6 +58,8 @@ class LanguageModel(nn.Module):
         self.gradient_checkpointing = False
         self._windows = masks.windows(config)
         self._blocks()
+        if getattr(config, "alibi", False) and not hasattr(lm.get_decoder(), "build_alibi_tensor"):
+            raise ConfigError("Falcon's early models with ALiBi take no masks and cannot be read", where=name)
         self.register_parameter("added", None)
         self.register_parameter("added_head", None)
         self.register_buffer("_rows", torch.empty(0, dtype=torch.long), persistent=False)
@@ -110,7 +112,9 @@ class LanguageModel(nn.Module):
         at = positions
         if at is None:
             if past + length > self.context:
-                raise ConfigError(f"{past + length} positions are more than the model's {self.context}", where=self.name)
+                raise ConfigError(
+                    f"{past + length} positions are more than the model's {self.context}", where=self.name
+                )
             at = torch.arange(past, past + length, device=x.device).expand(batch, -1)
         keys = at if cache is None or cache.positions is None else torch.cat([cache.positions, at], 1)
         arguments: dict[str, Any] = {"inputs_embeds": x, "past_key_values": reading, "use_cache": cache is not None}
@@ -171,11 +175,25 @@ class LanguageModel(nn.Module):
         self._rows, self.vocab_size = rows, len(rows)
         return ids
 
+    def embedding_norm(self) -> float:
+        """The mean length of the words' embeddings as the first block sees them: what a visual embedding is scaled to."""
+        sample = torch.linspace(0, self.vocab_size - 1, min(4096, self.vocab_size), device=self._rows.device).long()
+        with torch.no_grad():
+            return float(self.embed(sample[None]).float().norm(dim=-1).mean())
+
+    def reset(self) -> None:
+        """Draws all weights anew, as the architecture initialises them: the same model, never trained."""
+        fresh = type(self.lm)(self.lm.config)
+        with torch.no_grad():
+            for mine, new in zip(self.lm.parameters(), fresh.parameters(), strict=True):
+                mine.copy_(new)
+        self.name, self.source = f"{self.name}-scratch", None
+
     def fingerprint(self) -> str:
         """SHA-256 over the names, types, shapes and bytes of the weights, as loaded where they came from a folder."""
         if self.source is not None:
             return fingerprint.of_folder(self.source)
-        tensors = {id(t): (name, t) for name, t in reversed(sorted(self.lm.state_dict(keep_vars=True).items()))}
+        tensors = {id(t): (name, t) for name, t in sorted(self.lm.state_dict(keep_vars=True).items(), reverse=True)}
         return fingerprint.of_tensors(sorted(tensors.values(), key=lambda pair: pair[0]))
 
     def _with_added(self, logits: Tensor, hidden: Tensor, rows: Tensor | None) -> Tensor:
@@ -222,7 +240,14 @@ class LanguageModel(nn.Module):
             full = arguments.pop("attention_mask", None)
             for i in range(self.num_blocks):
                 replaced[i] = {"attention_mask": full, "alibi": bias} | replaced[i]
-        elif positions is not None and not torch.equal(at, torch.arange(past, past + length).to(at).expand_as(at)):
+        by_order = "alibi" not in replaced[0] and "position_ids" not in arguments
+        # GPT-Neo's local blocks count in their windows tokens, not positions.
+        by_order |= "local" in getattr(config, "attention_layers", ()) and keys.shape[1] > config.window_size
+        if (
+            by_order
+            and positions is not None
+            and not torch.equal(at, torch.arange(past, past + length).to(at).expand_as(at))
+        ):
             raise ConfigError("this model places tokens by their order only, not at given positions", where=self.name)
         return replaced
 

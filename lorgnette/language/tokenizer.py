@@ -1,10 +1,15 @@
 """The tokenizer: text to ids without special tokens, and back."""
 
+import re
+from functools import cached_property
 from pathlib import Path
 
 from transformers import PreTrainedTokenizerBase
 
 from lorgnette.errors import ConfigError
+
+# Base models give these some probability, untrained as they are: "<unused12>", "<start_of_image>", "[multimodal]".
+_MARKER = re.compile(r"^(<unused\d+>|<\|?reserved.*>|<\w*(image|audio|video|_of_turn)\w*>|\[multimodal\])$")
 
 
 class Tokenizer:
@@ -27,6 +32,12 @@ class Tokenizer:
 
     def __len__(self) -> int:
         return len(self.hf)
+
+    @cached_property
+    def suppressed(self) -> list[int]:
+        """Ids that no answer may hold: special tokens other than `eos`, reserved ones, markers of other modalities."""
+        special = set(self.hf.all_special_ids) | {i for token, i in self.hf.get_vocab().items() if _MARKER.match(token)}
+        return sorted(special - {self.eos})
 
     def encode(self, text: str) -> list[int]:
         """The ids of `text`, without bos or eos."""

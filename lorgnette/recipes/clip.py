@@ -1,11 +1,11 @@
 """CLIP (Radford et al. 2021, arXiv:2103.00020), section 2: two towers from scratch, on pictures and their captions.
 
-    lorgnette train clip.pretrain --data captions.jsonl
-    lorgnette train clip.pretrain --data emoji --vision vit_tiny_patch16_224 --width 256 --layers 4 --steps 2000
+lorgnette train clip.pretrain --data captions.jsonl
+lorgnette train clip.pretrain --data emoji --vision vit_tiny_patch16_224 --width 256 --layers 4 --steps 2000
 """
 
 from functools import partial
-from typing import Annotated
+from typing import Annotated, Any
 
 import tyro
 
@@ -57,7 +57,7 @@ def pretrain(
         sources: training and validation documents, instead of `data`.
     """
     train, validation = sources if sources is not None else open_data(data, seed=seed)
-    arguments = {
+    arguments: dict[str, Any] = {
         "vision": vision,
         "pretrained_vision": pretrained_vision,
         "tokenizer": tokenizer,

@@ -1,21 +1,18 @@
 """Frozen (Tsimpoukelli et al. 2021, arXiv:2106.13884), section 3: captions teach an encoder the words of a frozen LM.
 
-    lorgnette train frozen.pretrain --data captions.jsonl
-    lorgnette train frozen.pretrain --data emoji --control scratch --seed 1
+lorgnette train frozen.pretrain --data captions.jsonl
+lorgnette train frozen.pretrain --data emoji --control scratch --seed 1
 """
 
 from collections.abc import Callable
-from functools import partial
 from typing import Annotated, Literal
 
 import tyro
 from torch import nn
 
-from lorgnette import language as languages
 from lorgnette.data.named import open_data
 from lorgnette.data.source import Source
 from lorgnette.features import precompute
-from lorgnette.incontext.prompts import answer
 from lorgnette.objectives.language_modelling import LanguageModelling
 from lorgnette.policy import Frozen, Learn, Policy
 from lorgnette.run import Optimizer, Run, Schedule, Stream

@@ -38,7 +38,7 @@ class Frozen(nn.Module):
         self.layout = InlineLayout(language.tokenizer, vision.transform, connector.queries, language.context)
 
     def see(self, images: Float[Tensor, "N C H W"]) -> Float[Tensor, "N P D"]:
-        """The encoder's part: one pooled vector (P = 1). Where the encoder is frozen it need run only once per picture."""
+        """The encoder's part: one pooled vector (P = 1). Where the encoder is frozen, once per picture is enough."""
         return self.vision.pooled(images).unsqueeze(1)
 
     def look(self, patches: Float[Tensor, "N P D"]) -> Float[Tensor, "N Q E"]:

@@ -9,12 +9,12 @@ Tensors are read by safetensors; no code path is taken from a file.
 
 import inspect
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from fnmatch import fnmatchcase
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from safetensors import SafetensorError
@@ -26,7 +26,6 @@ from lorgnette.policy import learners, some
 from lorgnette.training.folders import current, read_json, replaced, write_json
 
 FORMAT = 1
-BACKBONES = ("language", "vision")
 CONFIG, MODEL = "config.json", "model.safetensors"
 
 
@@ -36,8 +35,41 @@ def _frozen() -> Callable[..., nn.Module]:
     return build
 
 
-BUILDERS: dict[str, Callable[[], Callable[..., nn.Module]]] = {"frozen": _frozen}
+def _clip() -> Callable[..., nn.Module]:
+    from lorgnette.systems.clip import build
+
+    return build
+
+
+def _prefix_tuning() -> Callable[..., nn.Module]:
+    from lorgnette.systems.prefix_tuning import build
+
+    return build
+
+
+BUILDERS: dict[str, Callable[[], Callable[..., nn.Module]]] = {
+    "frozen": _frozen,
+    "clip": _clip,
+    "prefix_tuning": _prefix_tuning,
+}
 """The `build` function of every system, imported when it is needed."""
+
+
+@runtime_checkable
+class Backbone(Protocol):
+    """A part that is built again from a name; a text tower of the system's own is none."""
+
+    name: str
+
+    def fingerprint(self) -> str: ...
+
+    def parameters(self) -> Iterator[nn.Parameter]: ...
+
+
+def backbones_of(system: nn.Module) -> dict[str, Backbone]:
+    """`language` and `vision`, where they are backbones."""
+    parts = {part: getattr(system, part, None) for part in ("language", "vision")}
+    return {part: module for part, module in parts.items() if isinstance(module, Backbone)}
 
 
 @dataclass(frozen=True)
@@ -58,12 +90,10 @@ class Identity:
 def identify(system: nn.Module, name: str, arguments: Mapping[str, Any]) -> Identity:
     """The identity of a system whose policy is applied. Hashing the frozen backbones takes seconds: call it once."""
     backbones: dict[str, dict[str, str]] = {}
-    for part in BACKBONES:
-        if isinstance(getattr(system, part, None), nn.Module):
-            module: Any = getattr(system, part)
-            backbones[part] = {"name": str(module.name)}
-            if not any(parameter.requires_grad for parameter in module.parameters()):
-                backbones[part]["fingerprint"] = str(module.fingerprint())
+    for part, module in backbones_of(system).items():
+        backbones[part] = {"name": module.name}
+        if not any(parameter.requires_grad for parameter in module.parameters()):
+            backbones[part]["fingerprint"] = module.fingerprint()
     return Identity(name, dict(arguments), backbones)
 
 
@@ -73,11 +103,12 @@ def learnt(system: nn.Module) -> dict[str, Tensor]:
     A system that has more to keep lists patterns of names in its attribute `saved`.
     """
     wanted: Iterable[str] = getattr(system, "saved", ())
+    backbones = backbones_of(system)
     awake = {id(buffer) for module in learners(system) for buffer in module.buffers(recurse=False)}
     tensors = {}
     for name, tensor in _tensors(system).items():
         changes = tensor.requires_grad or id(tensor) in awake
-        if changes or name.split(".")[0] not in BACKBONES or any(fnmatchcase(name, pattern) for pattern in wanted):
+        if changes or name.split(".")[0] not in backbones or any(fnmatchcase(name, pattern) for pattern in wanted):
             tensors[name] = tensor
     return tensors
 
@@ -160,7 +191,8 @@ def put(system: nn.Module, tensors: Mapping[str, Tensor], where: Path) -> None:
         CheckpointError: they do not fit the system, or leave a part of it untrained; the message names them.
     """
     own = _tensors(system)
-    needed = {name for name in own if name.split(".")[0] not in BACKBONES}
+    backbones = backbones_of(system)
+    needed = {name for name in own if name.split(".")[0] not in backbones}
     _same_names("of the system", needed, set(tensors) - (set(own) - needed), where)
     for name, tensor in tensors.items():
         if own[name].shape != tensor.shape:
@@ -231,8 +263,11 @@ def _same_names(what: str, expected: set[str], found: set[str], where: Path) -> 
 
 
 def _same_backbones(system: nn.Module, backbones: Mapping[str, Mapping[str, str]], path: Path) -> None:
+    found_parts = backbones_of(system)
     for part, recorded in backbones.items():
-        module: Any = getattr(system, part)
+        if part not in found_parts:
+            raise CheckpointError(f"trained with {recorded['name']}, found none", where=path, field=part)
+        module = found_parts[part]
         fix = f"Install or name the {part} weights that it was trained with."
         if module.name != recorded["name"]:
             problem = f"trained with {recorded['name']}, found {module.name}"

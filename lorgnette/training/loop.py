@@ -69,10 +69,10 @@ class _Training:
         self.system = system
         groups = apply(run.policy, system)
         if run.gradient_checkpointing:
-            if not hasattr(self.system, "checkpoint_gradients"):
-                problem = f"{type(self.system).__name__} does not offer gradient checkpointing"
+            if not hasattr(getattr(system, "language", None), "gradient_checkpointing"):
+                problem = f"the language part of {type(system).__name__} does not offer it"
                 raise ConfigError(problem, where="run", field="gradient_checkpointing")
-            system.checkpoint_gradients()
+            system.language.gradient_checkpointing = True
         adamw = run.optimizer
         optimizer: Any = torch.optim.AdamW(groups, betas=adamw.betas, eps=adamw.eps, fused=True)
         self.optimizer: torch.optim.Optimizer = optimizer

@@ -22,7 +22,7 @@ def begin(folder: Path, run: Run, *, resume: bool) -> None:
     """
     path = folder / "run.json"
     started = state.exists(folder / "state") or (current(folder / "checkpoint") / CONFIG).is_file()
-    if resume and path.exists():
+    if resume and (started or path.exists()):
         theirs, ours = read_json(path).get("run", {}), run.describe()
         if different := [name for name in ours if theirs.get(name) != ours[name]]:
             changes = "; ".join(f"{name} was {theirs.get(name)!r}, is {ours[name]!r}" for name in different)

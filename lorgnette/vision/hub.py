@@ -38,5 +38,5 @@ def _unknown(name: str, reason: str) -> ConfigError:
     return ConfigError(
         reason,
         where=name,
-        fix="Give a model's folder, take random weights (pretrained=False), or 'efficientnet_lite0', which is a package.",
+        fix="Give a model's folder, take random weights (pretrained=False), or 'efficientnet_lite0', a package.",
     )

@@ -78,7 +78,7 @@ def test_large_pictures_are_reduced():
 
 
 def test_boxes_are_refused():
-    boxed = Document((Image(PIL.Image.new("RGB", (8, 8)), (Region((0, 0, 4, 4)),)),), "k")
+    boxed = Document((Image(PIL.Image.new("RGB", (8, 8)), (Region((0.0, 0.0, 4.0, 4.0)),)),), "k")
     with pytest.raises(DataError, match="k: boxes would not follow"):
         augment(boxed, np.random.default_rng(0))
 

@@ -2,6 +2,7 @@
 
 from collections import Counter
 
+import numpy as np
 import pytest
 
 from lorgnette.document import Document, Image, Targets
@@ -12,6 +13,7 @@ from lorgnette.evaluation.captioning import captioning
 from lorgnette.evaluation.fast_vqa import fast_vqa
 from lorgnette.evaluation.items import Item, Task, Wording
 from lorgnette.evaluation.normalise import plain, vqa
+from lorgnette.evaluation.run import written
 from lorgnette.incontext import prompts
 
 Documents = list[Document]
@@ -117,8 +119,6 @@ def test_real_names_and_induction(pool: Documents, queries: Documents) -> None:
 
 
 def prompts_text(task: Task) -> str:
-    from lorgnette.evaluation.run import written
-
     return written(task.prompt(task.items[0]))
 
 
@@ -165,8 +165,6 @@ def test_fast_vqa_is_balanced_and_composed(pool: Documents, queries: Documents) 
 
 
 def test_fast_vqa_scene_shows_what_is_asked(pool: Documents, queries: Documents) -> None:
-    import numpy as np
-
     for item in fast_vqa(pool, queries, episodes=4).items:
         assert item.query.key.startswith("fast-vqa/nonsense/1-shot/")
         asked = source_of_key(item.query.key, queries)

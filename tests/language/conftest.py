@@ -21,8 +21,14 @@ from transformers.models.auto.modeling_auto import AutoModelForCausalLM
 from lorgnette.language import LanguageModel
 from lorgnette.language.tiny import byte_tokenizer
 
-MODERN = dict(hidden_size=32, intermediate_size=48, num_hidden_layers=4, num_attention_heads=4, num_key_value_heads=2)
-SPECIAL = dict(vocab_size=300, pad_token_id=0, eos_token_id=1, bos_token_id=2)
+MODERN = {
+    "hidden_size": 32,
+    "intermediate_size": 48,
+    "num_hidden_layers": 4,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+}
+SPECIAL = {"vocab_size": 300, "pad_token_id": 0, "eos_token_id": 1, "bos_token_id": 2}
 CONFIGS: dict[str, PreTrainedConfig] = {
     "gemma3": Gemma3TextConfig(
         **MODERN, **SPECIAL, head_dim=8, query_pre_attn_scalar=8, sliding_window=4, final_logit_softcapping=3.0,

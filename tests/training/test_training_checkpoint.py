@@ -79,6 +79,14 @@ def test_a_learning_backbone_is_saved_and_only_its_name_is_checked(tmp_path):
     assert torch.equal(load(tmp_path / "c").language.table, system.language.table)
 
 
+def test_a_language_part_without_a_name_is_the_systems_own_and_saved_even_frozen():
+    system = build()
+    del system.language.name
+    apply({"language.*": Frozen(), "*": Learn(0.1)}, system)
+    assert identify(system, "toy", {}).backbones == {}
+    assert "language.table" in learnt(system)
+
+
 def test_a_checkpoint_of_another_language_model(copy):
     edit(copy, arguments={"seed": 4})
     with pytest.raises(CheckpointError, match=r"language: trained with toy-lm [0-9a-f]{12}, found toy-lm [0-9a-f]{12}"):

@@ -238,7 +238,7 @@ def test_bf16_trains_float32_parameters(tmp_path):
 
 
 def test_gradient_checkpointing_is_asked_of_the_system(tmp_path):
-    with pytest.raises(ConfigError, match="Toy does not offer"):
+    with pytest.raises(ConfigError, match="the language part of Toy does not"):
         train(toy_run(gradient_checkpointing=True), tmp_path)
 
 

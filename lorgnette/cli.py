@@ -1,0 +1,96 @@
+"""The command line: `lorgnette COMMAND --help` says what each command takes.
+
+A user's mistake is one line on standard error and status 2; a traceback is a defect.
+"""
+
+import inspect
+import sys
+from collections.abc import Callable
+from functools import wraps
+from pathlib import Path
+from typing import Any
+
+from lorgnette.errors import LorgnetteError
+
+COMMANDS = {
+    "quickstart": "teach Gemma 3 270M to see the embedded pictures, and write a report",
+    "teach": "the same with your own pictures: captions, classes, or questions and answers",
+    "train": "run a recipe, such as frozen.pretrain",
+    "evaluate": "ask a trained model the questions of a task, with examples in the prompt",
+    "caption": "say what pictures show",
+    "ask": "ask about a picture, with worked examples",
+    "claims": "re-run what a paper says must happen, at small scale, and judge it",
+}
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """The entry point."""
+    arguments = sys.argv[1:] if arguments is None else arguments
+    if not arguments or arguments[0] in ("-h", "--help"):
+        print("usage: lorgnette COMMAND [OPTIONS]\n")
+        for name, text in COMMANDS.items():
+            print(f"  {name:<12}{text}")
+        print("\nlorgnette COMMAND --help says more. ")
+        return
+    if arguments[0] not in COMMANDS:
+        print(f"lorgnette: there is no command {arguments[0]!r}. Known: {', '.join(COMMANDS)}.", file=sys.stderr)
+        sys.exit(2)
+    try:
+        run(arguments[0], arguments[1:])
+    except LorgnetteError as error:
+        print(f"lorgnette: {error}", file=sys.stderr)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        print("lorgnette: interrupted", file=sys.stderr)
+        sys.exit(130)
+
+
+def run(name: str, arguments: list[str]) -> None:
+    """Parses the arguments by the command's signature and calls it. Imports only what the command needs."""
+    import tyro
+
+    command: Any
+    if name == "quickstart":
+        from lorgnette.quickstart import quickstart as command
+    elif name == "teach":
+        from lorgnette.teach import teach as command
+    elif name == "claims":
+        from lorgnette.claims import claims as command
+    elif name == "train":
+        from lorgnette.recipes import frozen
+
+        recipes = {"frozen.pretrain": frozen.pretrain}
+        tyro.extras.subcommand_cli_from_dict(
+            {recipe: in_folder(recipe, function) for recipe, function in recipes.items()},
+            prog="lorgnette train",
+            args=arguments,
+        )
+        return
+    else:
+        from lorgnette import commands
+
+        command = {"evaluate": commands.evaluate, "caption": commands.caption, "ask": commands.ask}[name]
+    tyro.cli(command, prog=f"lorgnette {name}", args=arguments)
+
+
+def in_folder(name: str, recipe: Callable[..., Any]) -> Callable[..., None]:
+    """A recipe's signature, and where to run it: the command line of `lorgnette train`."""
+
+    @wraps(recipe)
+    def command(*, folder: Path, resume: bool, **options: Any) -> None:
+        from lorgnette.training import train
+
+        train(recipe(**options), folder, resume=resume)
+        print(f"The model is in {folder / 'checkpoint'}.")
+
+    keyword = inspect.Parameter.KEYWORD_ONLY
+    where = [
+        inspect.Parameter("folder", keyword, default=Path("runs") / name, annotation=Path),
+        inspect.Parameter("resume", keyword, default=False, annotation=bool),
+    ]
+    parameters = [*where, *inspect.signature(recipe).parameters.values()]
+    command.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    command.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
+    told = "        folder: of the run; made where it is missing.\n        resume: go on with the run in `folder`.\n"
+    command.__doc__ = (recipe.__doc__ or "").replace("    Args:\n", "    Args:\n" + told, 1)
+    return command

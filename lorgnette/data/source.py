@@ -1,0 +1,50 @@
+"""A source: documents by number. Whatever knows its length and gives the i-th document is one."""
+
+from bisect import bisect_right
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import accumulate
+from typing import Protocol
+
+from lorgnette.document import Document
+
+
+class Source(Protocol):
+    """Random access to documents: the i-th is the same every time it is asked for, in any process and order.
+
+    `source[i]` raises IndexError from `len(source)` on, so that a source can be iterated over.
+    """
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, i: int, /) -> Document: ...
+
+
+@dataclass(frozen=True)
+class Subset:
+    """Some documents of a source, in the order of `indices`; an index may occur twice."""
+
+    source: Source
+    indices: Sequence[int]
+
+    def __len__(self) -> int:
+        return len(self.indices)
+
+    def __getitem__(self, i: int, /) -> Document:
+        return self.source[int(self.indices[i])]
+
+
+class Concat:
+    """The documents of the first source, then those of the second, and so on."""
+
+    def __init__(self, *sources: Source) -> None:
+        self.sources = sources
+        self.ends = list(accumulate(map(len, sources)))
+
+    def __len__(self) -> int:
+        return self.ends[-1] if self.ends else 0
+
+    def __getitem__(self, i: int, /) -> Document:
+        i = range(len(self))[i]
+        k = bisect_right(self.ends, i)
+        return self.sources[k][i - (self.ends[k - 1] if k else 0)]

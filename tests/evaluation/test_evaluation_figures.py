@@ -1,0 +1,254 @@
+"""Judging, floors, intervals, and the page: all without a language model."""
+
+import io
+import json
+import re
+from contextlib import suppress
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from rich.console import Console
+
+from lorgnette.document import Document, Image
+from lorgnette.errors import DataError
+from lorgnette.evaluation import floors
+from lorgnette.evaluation.binding import concept_binding
+from lorgnette.evaluation.captioning import captioning
+from lorgnette.evaluation.curves import Curve, Series, svg
+from lorgnette.evaluation.items import Task
+from lorgnette.evaluation.metrics import bootstrap, interval, judge, judge_near, wilson
+from lorgnette.evaluation.report import Episodes, Gallery, Report, write_report
+from lorgnette.evaluation.run import Result, blinded, evaluate, record
+from lorgnette.evaluation.table import Line, console_table, rows, write
+from lorgnette.incontext.engine import Answer, Engine
+
+Documents = list[Document]
+
+
+class Scripted(Engine):
+    """An engine that answers from a list and prefers the first candidate."""
+
+    def __init__(self, answers: list[Answer]) -> None:
+        self.answers = answers
+        self.system = SimpleNamespace(layout=SimpleNamespace(blind=False))  # type: ignore[assignment]
+
+    def generate(self, prompts, *, max_tokens=16, stop="\n"):  # type: ignore[no-untyped-def]
+        return [self.answers[i % len(self.answers)] for i in range(len(prompts))]
+
+    def score(self, prompts, candidates, *, end=True):  # type: ignore[no-untyped-def]
+        return [-np.arange(len(texts), dtype=float) for texts in candidates]
+
+
+@pytest.fixture(scope="module")
+def task(pool: Documents, queries: Documents) -> Task:
+    return concept_binding(pool, queries, inner_shots=2, episodes=40)
+
+
+def test_exact_needs_the_name_alone_and_its_end(task: Task) -> None:
+    answer = task.items[0].answer.strip()
+    other = next(text.strip() for text in task.items[0].candidates if text.strip() != answer)
+
+    def exact(text: str, ended: bool = True) -> bool | None:
+        return record(task, task.items[0], generated=text, ended=ended).exact
+
+    assert exact(answer)
+    assert exact(f"{answer}.")
+    assert not exact(answer, ended=False)
+    assert not exact(f"{answer} {other}")
+    assert not exact(f"a {answer}")
+    assert not exact("")
+    assert record(task, task.items[0], scores=[0.0, 1.0]).exact is None
+
+
+def test_open_ended_and_choice_are_separate(task: Task) -> None:
+    result = evaluate(Scripted([Answer("dax", True)] * 2 + [Answer("dax", False)]), task)
+    assert result.value("choice") == 0.5, "names are balanced"
+    assert 0 < result.value("exact") < 0.5
+    assert evaluate(Scripted([]), task, open_ended=False).has("exact") is False
+    assert evaluate(Scripted([Answer("", True)]), task, choice=False).has("choice") is False
+    assert result.records[0].prompt.endswith("<image>This is a")
+    assert result.records[0].key == task.items[0].query.key
+
+
+def test_blinded_puts_back_what_was(task: Task) -> None:
+    engine = Scripted([])
+    with suppress(KeyError), blinded(engine):
+        assert engine.system.layout.blind
+        raise KeyError
+    assert engine.system.layout.blind is False
+
+
+def test_pixels_find_the_nearest_example(task: Task) -> None:
+    found = floors.nearest(task, floors.pixels, name="pixels")
+    assert found.value("choice") == found.value("exact") == 1.0
+    useless = floors.nearest(task, lambda picture: np.zeros(3), name="nothing")
+    assert useless.value("choice") < 1
+
+
+def test_nearest_training_picture_names_what_it_knows(pool: Documents, queries: Documents) -> None:
+    asked = captioning(queries, ways=5)
+    known = floors.nearest(asked, floors.directions(floors.pixels), pool, name="pixels")
+    assert known.value("exact") == known.value("choice") == 1.0
+    half = [document for document in pool if int(document.meta["concept"][1:]) < 15]
+    unknown = floors.nearest(asked, floors.pixels, half, name="pixels")
+    for item, answered in zip(asked.items, unknown.records, strict=True):
+        if int(item.query.meta["concept"][1:]) >= 15:
+            assert not answered.exact
+
+
+def test_every_picture_is_compared_once(task: Task) -> None:
+    seen: list[str] = []
+
+    def features(picture: Image) -> np.ndarray:
+        seen.append(picture.digest)
+        return floors.pixels(picture)
+
+    floors.nearest(task, features, name="pixels")
+    assert len(seen) == len(set(seen))
+
+
+def test_probe_and_constant(pool: Documents, queries: Documents) -> None:
+    asked = captioning(queries[:8], ways=4)
+    training = [document for document in pool if document.meta["concept"] in {f"c{i}" for i in range(8)}]
+    assert floors.probe(asked, floors.pixels, training).value("exact") > 0.8
+    with pytest.raises(DataError, match="two names"):
+        floors.probe(asked, floors.pixels, training[:1])
+    one = floors.constant(asked)
+    assert one.value("exact") == 1 / 8
+
+
+def test_bootstrap_covers_the_truth() -> None:
+    rng = np.random.default_rng(0)
+    covered, repeats, groups = 0, 200, np.repeat(np.arange(60), 3).astype(str).tolist()
+    for i in range(repeats):
+        shares = rng.beta(3, 2, 60).repeat(3)  # items of a group are alike
+        low, high = interval(bootstrap((rng.random(180) < shares).astype(float), groups, draws=400, seed=i))
+        covered += low <= 0.6 <= high
+    assert 0.90 <= covered / repeats <= 0.985
+
+
+def test_groups_widen_and_pairs_narrow() -> None:
+    rng = np.random.default_rng(1)
+    values = (rng.random(50) < 0.5).astype(float).repeat(4)
+    together = np.arange(50).repeat(4).astype(str).tolist()
+    apart = np.arange(200).astype(str).tolist()
+    assert bootstrap(values, together).std() > 1.5 * bootstrap(values, apart).std()
+    other = values.copy()
+    other[:8] = 1 - other[:8]
+    paired = bootstrap(values - other, apart).std()
+    assert paired < (bootstrap(values, apart) - bootstrap(other, apart, seed=1)).std()
+    np.testing.assert_array_equal(bootstrap(values, apart), bootstrap(values, apart))
+
+
+def test_wilson_is_the_textbook_interval() -> None:
+    assert wilson(8, 10) == pytest.approx((0.4902, 0.9433), abs=1e-4)
+    low, high = wilson(0, 100)
+    assert low == pytest.approx(0, abs=1e-12)
+    assert 0.03 < high < 0.04
+
+
+def test_verdicts() -> None:
+    around = np.random.default_rng(0).normal(size=2000)
+    assert judge(around * 0.01 + 0.1) == "holds"
+    assert judge(around * 0.01 - 0.1) == "fails"
+    assert judge(around * 0.1 + 0.05) == "underpowered"
+    assert judge(around * 0.001 + 0.001, least=0.05) == "fails"
+    assert judge_near(around * 0.01 + 0.5, 0.5, 0.05) == "holds"
+    assert judge_near(around * 0.01 + 0.7, 0.5, 0.05) == "fails"
+    assert judge_near(around * 0.1 + 0.5, 0.5, 0.05) == "underpowered"
+
+
+@pytest.fixture(scope="module")
+def lines(task: Task, queries: Documents) -> list[Line]:
+    asked = captioning(queries, ways=5)
+    other = evaluate(Scripted([Answer("x", True)]), task, name="b")
+    said = Answer("<script>thing 1", True), Answer("thing 2", False), Answer("", True)
+    return [
+        Line("Captions", evaluate(Scripted(list(said)), asked), (floors.constant(asked),)),
+        Line(
+            "Dax or blicket",
+            evaluate(Scripted([Answer("dax", True)]), task),
+            (floors.nearest(task, floors.pixels, name="pixels"), other),
+        ),
+    ]
+
+
+def test_rows_say_where_floors_stand(lines: list[Line]) -> None:
+    found = {(row.label, row.measure): row for row in rows(lines)}
+    binding = found["Dax or blicket", "choice"]
+    assert [(floor.name, floor.standing) for floor in binding.floors] == [
+        ("chance", "level"),
+        ("pixels", "above"),
+        ("b", "level"),
+    ]
+    assert binding.figure.low < 0.5 < binding.figure.high
+    assert found["Dax or blicket", "exact"].floors[-1].standing == "below"
+    console = Console(width=160, record=True, file=io.StringIO())
+    console.print(console_table(lines, title="Figures"))
+    text = console.export_text()
+    assert "▲ 100 [" in text
+    assert "Dax or blicket, choice" in text
+
+
+def test_files_hold_every_record(lines: list[Line], tmp_path: Path) -> None:
+    write(lines, tmp_path / "new")
+    found = json.loads((tmp_path / "new" / "results.json").read_text(encoding="utf-8"))
+    assert len(found) == 4
+    records = [json.loads(text) for text in (tmp_path / "new" / "predictions.jsonl").read_text().splitlines()]
+    assert len(records) == 2 * 30 + 3 * 40
+    assert {"key", "generated", "ended", "exact", "scores", "chosen", "correct", "prompt"} <= set(records[0])
+    assert sorted(path.name for path in (tmp_path / "new").iterdir()) == ["predictions.jsonl", "results.json"]
+
+
+def curve() -> Curve:
+    series = [
+        Series("model", [(1, 0.6), (3, 0.8)], [(0.5, 0.7), (0.7, 0.9)]),
+        Series("pixels", [(1, 0.7), (3, 0.75)], floor=True),
+    ]
+    return Curve("Shots", "inner-shots", "right, %", series, ticks=(1, 3), share=True, levels={"chance": 0.5})
+
+
+def test_the_page_stands_alone(lines: list[Line], tmp_path: Path) -> None:
+    path = tmp_path / "report.html"
+    binding = lines[1]
+    report = Report(
+        "A run",
+        "What came out.",
+        lines,
+        headline=[("77 %", "right")],
+        galleries=[Gallery("Captions", "Another hand.", lines[0].result, number=12)],
+        episodes=[Episodes("Binding", "Two words.", binding.result, binding.floors, number=2)],
+        curves=[curve(), Curve("Loss", "step", "loss", [Series("loss", [(i, 1 / (i + 1)) for i in range(30)])])],
+        trained={"documents": "120 & more"},
+        repeat=["make quickstart"],
+        notes=["One note."],
+    )
+    write_report(report, path)
+    page = path.read_text(encoding="utf-8")
+    words = re.sub(r"data:image/webp;base64,[\w+/=]+", "", page)
+    assert not re.search(r"//|@import|url\((?!#)", words), "nothing from elsewhere"
+    assert "<script" not in page
+    assert "&lt;script&gt;thing 1" in page
+    assert page.count("<figure") == 12
+    assert page.count("data:image/webp") == 12 + 2 * 5
+    assert page.count("<svg") == 2
+    assert "120 &amp; more" in page
+    assert "▲" in page
+    assert not list(tmp_path.glob("*.partial"))
+    write_report(report, path)
+    assert path.read_text(encoding="utf-8") == page, "the same figures make the same page"
+
+
+def test_curves_follow_the_page() -> None:
+    drawing = svg(curve())
+    assert drawing.startswith("<svg")
+    assert "currentColor" in drawing
+    assert "http" not in drawing
+    assert not re.search(r'id="\w+_\d+"', drawing)
+
+
+def test_results_must_be_of_the_same_items(lines: list[Line]) -> None:
+    with pytest.raises(AssertionError):
+        lines[0].result.above(Result(lines[1].result.task, lines[1].result.records), "choice")
