@@ -30,7 +30,7 @@ def main(arguments: list[str] | None = None) -> None:
         print("usage: lorgnette COMMAND [OPTIONS]\n")
         for name, text in COMMANDS.items():
             print(f"  {name:<12}{text}")
-        print("\nlorgnette COMMAND --help says more. ")
+        print("\nlorgnette COMMAND --help says more.")
         return
     if arguments[0] not in COMMANDS:
         print(f"lorgnette: there is no command {arguments[0]!r}. Known: {', '.join(COMMANDS)}.", file=sys.stderr)
@@ -59,7 +59,7 @@ def run(name: str, arguments: list[str]) -> None:
     elif name == "train":
         from lorgnette.recipes import frozen
 
-        recipes = {"frozen.pretrain": frozen.pretrain}
+        recipes = {"frozen.pretrain": frozen.pretrain, "frozen.adapt": frozen.adapt}
         tyro.extras.subcommand_cli_from_dict(
             {recipe: in_folder(recipe, function) for recipe, function in recipes.items()},
             prog="lorgnette train",
@@ -78,9 +78,10 @@ def in_folder(name: str, recipe: Callable[..., Any]) -> Callable[..., None]:
 
     @wraps(recipe)
     def command(*, folder: Path, resume: bool, **options: Any) -> None:
-        from lorgnette.training import train
+        from lorgnette.training import train_phases
 
-        train(recipe(**options), folder, resume=resume)
+        made = recipe(**options)
+        train_phases(made if isinstance(made, list) else [made], folder, resume=resume)
         print(f"The model is in {folder / 'checkpoint'}.")
 
     keyword = inspect.Parameter.KEYWORD_ONLY

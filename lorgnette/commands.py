@@ -21,7 +21,7 @@ from lorgnette.evaluation.run import blinded
 from lorgnette.evaluation.run import evaluate as ask_all
 from lorgnette.evaluation.table import Line, console_table, write
 from lorgnette.incontext.engine import Engine
-from lorgnette.incontext.prompts import prompt
+from lorgnette.prompts import prompt
 from lorgnette.systems.frozen import Frozen
 from lorgnette.training.checkpoint import load
 

@@ -88,7 +88,7 @@ def cluster(prints: Sequence[Fingerprint | None], *, near: bool = True) -> Int64
         prints: the fingerprints of N pictures.
         near: also join near duplicates, and what is near to those.
     """
-    links = [*_same([p and p.content for p in prints]), *_same([p and p.pixels for p in prints])]
+    links = [*_same(p.content if p else None for p in prints), *_same(p.pixels if p else None for p in prints)]
     if near:
         rows = [i for i, p in enumerate(prints) if p is not None]
         signatures = np.array([p.signature for p in prints if p is not None], dtype=np.uint8).reshape(-1, 288)

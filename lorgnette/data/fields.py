@@ -49,6 +49,7 @@ class Fields:
     root: Path
     columns: Mapping[str, str] = field(default_factory=dict)
     template: str = QUESTION
+    _seen: dict[tuple[str, ...], dict[str, str]] = field(default_factory=dict, init=False, repr=False)
 
     def __post_init__(self) -> None:
         for name in self.columns:
@@ -66,7 +67,7 @@ class Fields:
         Raises:
             DataError: a column is missing, or a cell is empty, too long or of the wrong type.
         """
-        used = {name: column for name in FIELDS if (column := self._column(row, name)) is not None}
+        used = self._used(row)
         image = self._text(row, used, "image")
         key = self._word(row, used, "key") or row.place
         label = self._word(row, used, "label")
@@ -83,6 +84,14 @@ class Fields:
         else:
             caption = label
         return captioned(source, caption, key=key, references=row.references, label=label, meta=self._meta(row, taken))
+
+    def _used(self, row: Row) -> dict[str, str]:
+        """The column of each field that the row has; worked out once for all rows that have the same columns."""
+        columns = tuple(row.values)
+        if columns not in self._seen:
+            named = {name: column for name in FIELDS if (column := self._column(row, name)) is not None}
+            self._seen[columns] = named
+        return self._seen[columns]
 
     def _column(self, row: Row, name: str) -> str | None:
         if name in self.columns:

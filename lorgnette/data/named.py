@@ -5,15 +5,14 @@ from lorgnette.data.emoji import VALIDATION_STYLES, Emoji
 from lorgnette.data.files import open_pictures
 from lorgnette.data.source import Source
 from lorgnette.data.split import split
-from lorgnette.data.stamps import Stamps
 
 
 def open_data(name: str, *, seed: int = 0) -> tuple[Source, Source]:
     """Training and validation documents.
 
     Args:
-        name: "emoji" (validated on the style that is kept for it), "stamps" (where its Debian package is installed), or a
-            table or folder of your own pictures, of which a tenth validates, duplicates kept together.
+        name: "emoji" (validated on the style that is kept for it), "stamps" (where its Debian package is installed), or
+            a table or folder of your own pictures, of which a tenth validates, duplicates kept together.
         seed: of the division.
 
     Raises:
@@ -21,6 +20,12 @@ def open_data(name: str, *, seed: int = 0) -> tuple[Source, Source]:
     """
     if name == "emoji":
         return Emoji(), Emoji(VALIDATION_STYLES)
-    source: Source = Stamps() if name == "stamps" else open_pictures(name)
+    source: Source
+    if name == "stamps":
+        from lorgnette.data.stamps import Stamps
+
+        source = Stamps()
+    else:
+        source = open_pictures(name)
     parts = split(source, check(source).clusters, test=0.0, validation=0.1, seed=seed)
     return parts.train, parts.validation

@@ -4,11 +4,12 @@ from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import accumulate
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from lorgnette.document import Document
 
 
+@runtime_checkable
 class Source(Protocol):
     """Random access to documents: the i-th is the same every time it is asked for, in any process and order.
 

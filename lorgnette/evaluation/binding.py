@@ -14,7 +14,7 @@ from lorgnette.document import Document
 from lorgnette.errors import ConfigError
 from lorgnette.evaluation.episodes import Episode, Level, Sampler, class_of
 from lorgnette.evaluation.items import Item, Task, Wording, documents, group
-from lorgnette.incontext import prompts
+from lorgnette import prompts
 
 NONSENSE = ("dax", "blicket", "slation", "perpo", "shously", "wug", "toma", "fep", "zav", "kiki")
 """Words without meaning; an episode of w ways uses the first w."""

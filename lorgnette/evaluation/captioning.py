@@ -6,7 +6,7 @@ from lorgnette.data.source import Source
 from lorgnette.document import Document
 from lorgnette.errors import ConfigError, DataError
 from lorgnette.evaluation.items import Item, Task, decoys, documents, draws, group
-from lorgnette.incontext.prompts import answer
+from lorgnette.prompts import answer
 
 
 def captioning(

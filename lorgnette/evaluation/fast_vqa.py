@@ -15,7 +15,7 @@ from lorgnette.evaluation.binding import NONSENSE, examples
 from lorgnette.evaluation.episodes import Episode, Sampler
 from lorgnette.evaluation.items import Item, Task, Wording, documents, group
 from lorgnette.evaluation.normalise import vqa
-from lorgnette.incontext import prompts
+from lorgnette import prompts
 
 
 def fast_vqa(

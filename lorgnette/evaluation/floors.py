@@ -12,7 +12,7 @@ from lorgnette.document import Document, Image
 from lorgnette.errors import DataError
 from lorgnette.evaluation.items import Item, Task, draws
 from lorgnette.evaluation.run import Result, record
-from lorgnette.incontext import prompts
+from lorgnette import prompts
 
 Features = Callable[[Image], Float[ndarray, "d"]]
 
@@ -44,22 +44,36 @@ def nearest(task: Task, features: Features, shelf: Sequence[Document] = (), *, n
         shelf: pictures with answers, such as the training set.
     """
     vectors = _vectors(task, features, shelf)
-    names = [prompts.answer(document) for document in shelf]
-    stock = np.stack([vectors[document.images[0].digest] for document in shelf]) if shelf else np.empty((0, 0))
+    stock = _Shelf([prompts.answer(d) for d in shelf], [vectors[d.images[0].digest] for d in shelf])
     records = []
     for item in task.items:
-        query = vectors[item.query.images[-1].digest]
-        known, labels = stock, names
+        known = stock
         if not shelf:
-            known = np.array([vectors[document.images[0].digest] for document in item.support])
-            labels = [prompts.answer(document) for document in item.support]
-        distances = ((known - query) ** 2).sum(-1) if labels else np.empty(0)
-        closest: dict[str, float] = {}
-        for i in np.argsort(-distances, kind="stable"):
-            closest[labels[i].strip()] = -float(distances[i])
+            labels = [prompts.answer(d) for d in item.support]
+            known = _Shelf(labels, [vectors[d.images[0].digest] for d in item.support])
+        closest = known.closeness(vectors[item.query.images[-1].digest])
         best = max(closest, key=lambda label: closest[label], default="")
         records.append(record(task, item, generated=best, ended=True, scores=_ranked(item, closest)))
     return Result(task, tuple(records), name)
+
+
+class _Shelf:
+    """Named vectors, sorted by name."""
+
+    def __init__(self, labels: Sequence[str], vectors: Sequence[Float[ndarray, "d"]]) -> None:
+        self.names, codes = np.unique(np.array([label.strip() for label in labels], dtype=str), return_inverse=True)
+        order = np.argsort(codes, kind="stable")
+        self.starts = np.searchsorted(codes[order], np.arange(len(self.names)))
+        self.vectors = np.array(vectors, dtype=np.float32)[order]
+        self.lengths = (self.vectors**2).sum(-1)
+
+    def closeness(self, query: Float[ndarray, "d"]) -> dict[str, float]:
+        """For every name, the squared distance to its nearest vector, negated."""
+        if not len(self.names):
+            return {}
+        distances = self.lengths - 2 * self.vectors @ query + query @ query
+        nearest = np.minimum.reduceat(distances, self.starts)
+        return dict(zip(self.names.tolist(), (-nearest).tolist(), strict=True))
 
 
 def probe(

@@ -8,7 +8,7 @@ from lorgnette.data.source import Source
 from lorgnette.document import Document, Image, Text
 from lorgnette.errors import ConfigError
 from lorgnette.evaluation.normalise import plain
-from lorgnette.incontext.prompts import prompt
+from lorgnette.prompts import prompt
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from lorgnette.errors import ConfigError, DataError
 from lorgnette.evaluation import facts
 from lorgnette.evaluation.items import Item, Task, Wording, decoys, documents, draws, group
 from lorgnette.evaluation.kinds import kind
-from lorgnette.incontext import prompts
+from lorgnette import prompts
 
 
 @dataclass(frozen=True)
@@ -155,7 +155,8 @@ def _asked(pictures: Sequence[Document], question: Question, ways: int, limit: i
         found = [document for some in homes.values() for document in rng.sample(some, min(most, len(some)))]
         return rng.sample(found, min(limit, len(found)))
     counts = sorted((len(some) for some in homes.values()), reverse=True)
-    number = max(range(ways, len(counts) + 1), key=lambda n: min(limit, n * counts[n - 1]))
+    sizes = {n: min(limit, n * counts[n - 1]) for n in range(ways, len(counts) + 1)}
+    number = max(n for n, size in sizes.items() if size >= 0.6 * max(sizes.values()))  # variety before numbers
     each = max(1, min(counts[number - 1], limit // number))
     answers = sorted(answer for answer, some in homes.items() if len(some) >= each)
     return [document for answer in answers for document in rng.sample(homes[answer], each)]

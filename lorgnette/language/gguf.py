@@ -1,11 +1,11 @@
 """Quantised GGUF files of Gemma 3, converted once to a transformers folder in bfloat16.
 
-A GGUF holds everything: shapes, weights in blocks of 4 to 8 bits, and the SentencePiece vocabulary. transformers reads it
-too, but spends a minute on the metadata at every load and keeps the weights packed; here the header is read in one pass
-and the weights are dequantised tensor by tensor with the formulas of the `gguf` package.
+A GGUF holds everything: shapes, weights in blocks of 4 to 8 bits, and the SentencePiece vocabulary. transformers reads
+it too, but spends a minute on the metadata at every load; here the header is read in one pass and the weights are
+dequantised tensor by tensor with the formulas of the `gguf` package.
 
-Two traps of this conversion: llama.cpp stores RMSNorm weights with Gemma's `+ 1` folded in, transformers adds it itself;
-and the vocabulary has no merges, only scores that do not follow the merge order (the order of the ids does).
+Two traps of this conversion: llama.cpp stores RMSNorm weights with Gemma's `+ 1` folded in, which transformers adds
+itself; and the vocabulary has no merges, only scores that do not follow the merge order (the order of the ids does).
 """
 
 import json
@@ -241,8 +241,8 @@ def _dequantise(data: np.ndarray, packed: Packed, minus: float) -> Tensor:
 def tokenizer(fields: dict[str, Any]) -> tokenizers.Tokenizer:
     """Gemma's tokenizer from a GGUF's vocabulary: byte-fallback BPE over text whose spaces are written as U+2581.
 
-    A vocabulary entry is reached by merging any two entries that make it up, earlier ids first. Runs of newlines and HTML
-    tags are user-defined: matched whole, wherever they stand.
+    A vocabulary entry is reached by merging any two entries that make it up, earlier ids first. Runs of newlines and
+    HTML tags are user-defined: matched whole, wherever they stand.
     """
     tokens = [_SPACE * len(t) if t and not t.strip(" ") else t for t in fields["tokenizer.ggml.tokens"]]
     kinds = fields["tokenizer.ggml.token_type"].tolist()

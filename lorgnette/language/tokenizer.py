@@ -18,7 +18,7 @@ class Tokenizer:
     Picklable, so that data workers can carry it.
 
     Attributes:
-        bos, eos, pad: ids of the special tokens; `bos` is None where the model knows none, `pad` is `eos` where it has none.
+        bos, eos, pad: ids of the special tokens; where there is none, `bos` is None and `pad` is `eos`.
         hf: the wrapped tokenizer.
     """
 

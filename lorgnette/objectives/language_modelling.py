@@ -30,12 +30,12 @@ class LanguageModelling:
     Returns `loss`, the mean weighted by `batch.weights`; `nll`, the unweighted mean in nats; `accuracy`, the share of
     tokens that were the most likely; `tokens`, their number. A batch without supervised tokens has loss 0.
 
-    The head is applied at supervised positions only, `chunk` of them at a time, and each chunk's gradient is taken at once,
-    so that the logits of one chunk are all that is ever held. The softmax is computed in float32.
+    The head is applied at supervised positions only, `chunk` of them at a time, and each chunk's gradient is taken at
+    once, so that the logits of one chunk are all that is ever held. The softmax is computed in float32.
 
     Args:
-        rows: restricts the softmax to these token ids, an approximation for training with large vocabularies: the loss is
-            then lower than over all of them.
+        rows: restricts the softmax to these token ids, an approximation for training with large vocabularies: the loss
+            is then lower than over all of them.
         chunk: positions per application of the head.
 
     Raises:

@@ -2,5 +2,6 @@
 
 from lorgnette.training.checkpoint import load
 from lorgnette.training.loop import train
+from lorgnette.training.phases import train_phases
 
-__all__ = ["load", "train"]
+__all__ = ["load", "train", "train_phases"]

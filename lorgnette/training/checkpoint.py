@@ -12,6 +12,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from fnmatch import fnmatchcase
+from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
@@ -29,47 +30,21 @@ FORMAT = 1
 CONFIG, MODEL = "config.json", "model.safetensors"
 
 
-def _frozen() -> Callable[..., nn.Module]:
-    from lorgnette.systems.frozen import build
-
-    return build
-
-
-def _clip() -> Callable[..., nn.Module]:
-    from lorgnette.systems.clip import build
-
-    return build
-
-
-def _prefix_tuning() -> Callable[..., nn.Module]:
-    from lorgnette.systems.prefix_tuning import build
-
+def _builder(name: str) -> Callable[..., nn.Module]:
+    """The `build` function of a system; imported only now, for each pulls in its own backbones."""
+    if name == "frozen":
+        from lorgnette.systems.frozen import build
+    elif name == "clip":
+        from lorgnette.systems.clip import build
+    else:
+        from lorgnette.systems.prefix_tuning import build
     return build
 
 
 BUILDERS: dict[str, Callable[[], Callable[..., nn.Module]]] = {
-    "frozen": _frozen,
-    "clip": _clip,
-    "prefix_tuning": _prefix_tuning,
+    name: partial(_builder, name) for name in ("frozen", "clip", "prefix_tuning")
 }
 """The `build` function of every system, imported when it is needed."""
-
-
-@runtime_checkable
-class Backbone(Protocol):
-    """A part that is built again from a name; a text tower of the system's own is none."""
-
-    name: str
-
-    def fingerprint(self) -> str: ...
-
-    def parameters(self) -> Iterator[nn.Parameter]: ...
-
-
-def backbones_of(system: nn.Module) -> dict[str, Backbone]:
-    """`language` and `vision`, where they are backbones."""
-    parts = {part: getattr(system, part, None) for part in ("language", "vision")}
-    return {part: module for part, module in parts.items() if isinstance(module, Backbone)}
 
 
 @dataclass(frozen=True)

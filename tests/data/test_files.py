@@ -173,7 +173,7 @@ def test_any_row_of_a_long_table(folder):
     rows = [{"image": "cat.png", "caption": f"the cat of number {i}, née Süß"} for i in range(1000)]
     source = open_pictures(jsonl(folder, *rows))
     assert [source[i].text for i in (999, 0, 500)] == [rows[i]["caption"] for i in (999, 0, 500)]
-    text = "".join('"' + "\\n" * (i % 3) + f'{i}",cat.png\\n' for i in range(1000))
+    text = "".join('"' + "\n" * (i % 3) + f'{i}",cat.png\n' for i in range(1000))
     source = open_pictures(table(folder, "caption,image\n" + text))
     assert [source[i].text for i in (999, 0, 500)] == ["999", "0", "500"]
     assert source[2].key == "captions.csv:5"

@@ -14,7 +14,7 @@ from lorgnette.evaluation.fast_vqa import fast_vqa
 from lorgnette.evaluation.items import Item, Task, Wording
 from lorgnette.evaluation.normalise import plain, vqa
 from lorgnette.evaluation.run import written
-from lorgnette.incontext import prompts
+from lorgnette import prompts
 
 Documents = list[Document]
 

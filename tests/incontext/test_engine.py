@@ -7,7 +7,7 @@ import torch
 from lorgnette.document import Document, Image, Text
 from lorgnette.errors import DataError
 from lorgnette.incontext.engine import Engine
-from lorgnette.incontext.prompts import prompt
+from lorgnette.prompts import prompt
 from lorgnette.systems import frozen
 
 

@@ -12,8 +12,11 @@ from lorgnette.errors import ConfigError
 from lorgnette.language import Cache, LanguageModel
 from lorgnette.language.tiny import byte_tokenizer
 
-CLOSE = {"atol": 2e-5, "rtol": 1e-4}
 BY_ORDER = {"mpt"}  # ALiBi by the order of tokens, without explicit positions
+
+
+def close(ours: Tensor | None, theirs: Tensor | None) -> None:
+    torch.testing.assert_close(ours, theirs, atol=2e-5, rtol=1e-4)
 
 
 def logits(model: LanguageModel, tokens: Tensor, **arguments: object) -> Tensor:
@@ -26,13 +29,13 @@ def read(model: LanguageModel, tokens: Tensor) -> tuple[Tensor, Cache]:
 
 
 def test_equals_transformers(model: LanguageModel, tokens: Tensor) -> None:
-    torch.testing.assert_close(logits(model, tokens), model.lm(tokens).logits, **CLOSE)
+    close(logits(model, tokens), model.lm(tokens).logits)
 
 
 def test_explicit_causal_mask_equals_none(model: LanguageModel, tokens: Tensor) -> None:
     """Twelve tokens are three windows of the sliding models."""
     mask = torch.ones(12, 12, dtype=torch.bool).tril().expand(2, -1, -1)
-    torch.testing.assert_close(logits(model, tokens, mask=mask), logits(model, tokens), **CLOSE)
+    close(logits(model, tokens, mask=mask), logits(model, tokens))
 
 
 @pytest.mark.parametrize("chunks", [[12], [1] * 12, [5, 7], [7, 1, 1, 3]])
@@ -40,7 +43,7 @@ def test_cached_equals_uncached(model: LanguageModel, tokens: Tensor, chunks: li
     cache = Cache()
     parts = [model(model.embed(part), cache=cache) for part in tokens.split(chunks, 1)]
     assert (cache.length, cache.batch) == (12, 2)
-    torch.testing.assert_close(torch.cat(parts, 1), model(model.embed(tokens)), **CLOSE)
+    close(torch.cat(parts, 1), model(model.embed(tokens)))
 
 
 def test_fork_leaves_the_parent_unchanged(model: LanguageModel, tokens: Tensor) -> None:
@@ -55,7 +58,7 @@ def test_fork_leaves_the_parent_unchanged(model: LanguageModel, tokens: Tensor) 
         assert torch.equal(k, k0)
         assert torch.equal(v, v0)
     rows = torch.cat([tokens[:1, :5].expand(2, -1), tokens[:, 5:]], 1)
-    torch.testing.assert_close(hidden, model(model.embed(rows))[:, 5:], **CLOSE)
+    close(hidden, model(model.embed(rows))[:, 5:])
 
 
 def test_fork_shares_storage(tokens: Tensor) -> None:
@@ -69,14 +72,14 @@ def test_select_reorders_rows(model: LanguageModel, tokens: Tensor) -> None:
     _, cache = read(model, tokens[:, :5])
     swapped = cache.select(torch.tensor([1, 0, 1]))
     hidden = model(model.embed(tokens[[1, 0, 1], 5:]), cache=swapped)
-    torch.testing.assert_close(hidden, model(model.embed(tokens))[[1, 0, 1], 5:], **CLOSE)
+    close(hidden, model(model.embed(tokens))[[1, 0, 1], 5:])
 
 
 def test_padding_changes_nothing(model: LanguageModel, tokens: Tensor) -> None:
     row, pads = tokens[:1, :8], tokens[1:, :4]
     plain = model(model.embed(row))
     right = model(model.embed(torch.cat([row, pads], 1)))[:, :8]
-    torch.testing.assert_close(right, plain, **CLOSE)
+    close(right, plain)
     if model.name in BY_ORDER:
         return
     mask = torch.ones(12, 12, dtype=torch.bool).tril()
@@ -84,7 +87,7 @@ def test_padding_changes_nothing(model: LanguageModel, tokens: Tensor) -> None:
     positions = torch.cat([torch.zeros(4, dtype=torch.long), torch.arange(8)])[None]
     padded = model(model.embed(torch.cat([pads, row], 1)), positions=positions, mask=mask[None])
     assert padded.isfinite().all()
-    torch.testing.assert_close(padded[:, 4:], plain, **CLOSE)
+    close(padded[:, 4:], plain)
 
 
 def test_padded_rows_continue_from_a_cache(model: LanguageModel, tokens: Tensor) -> None:
@@ -99,7 +102,7 @@ def test_padded_rows_continue_from_a_cache(model: LanguageModel, tokens: Tensor)
     hidden = model(model.embed(more), positions=positions, mask=mask, cache=cache)
     for i, length in enumerate(lengths):
         alone = model(model.embed(torch.cat([tokens[i : i + 1, :length], more[i : i + 1]], 1)))
-        torch.testing.assert_close(hidden[i], alone[0, length:], **CLOSE)
+        close(hidden[i], alone[0, length:])
 
 
 @pytest.mark.parametrize("cached", [False, True])
@@ -120,7 +123,7 @@ def test_tree_equals_separate_rows(model: LanguageModel, tokens: Tensor, cached:
         hidden = model(model.embed(packed), positions=positions, mask=mask[None])[:, 6:]
     for i, branch in enumerate((left, right)):
         alone = model(model.embed(torch.cat([prefix, branch], 1)))[:, 6:]
-        torch.testing.assert_close(hidden[:, 3 * i : 3 * i + 3], alone, **CLOSE)
+        close(hidden[:, 3 * i : 3 * i + 3], alone)
 
 
 def test_positions_alone_do_not_mean_packing(tokens: Tensor) -> None:
@@ -128,9 +131,7 @@ def test_positions_alone_do_not_mean_packing(tokens: Tensor) -> None:
     model = built("llama")
     jump = torch.tensor([[0, 1, 2, 3, 4, 5, 20, 21, 22, 23, 24, 25]]).expand(2, -1)
     mask = torch.ones(12, 12, dtype=torch.bool).tril().expand(2, -1, -1)
-    torch.testing.assert_close(
-        logits(model, tokens, positions=jump), logits(model, tokens, positions=jump, mask=mask), **CLOSE
-    )
+    close(logits(model, tokens, positions=jump), logits(model, tokens, positions=jump, mask=mask))
 
 
 def test_before_block(model: LanguageModel, tokens: Tensor) -> None:
@@ -149,7 +150,7 @@ def test_before_block(model: LanguageModel, tokens: Tensor) -> None:
     handle = blocks[2].register_forward_pre_hook(lambda _, inputs: (inputs[0] + vector, *inputs[1:]))
     theirs = model(x)
     handle.remove()
-    torch.testing.assert_close(ours, theirs, **CLOSE)
+    close(ours, theirs)
     assert not torch.allclose(ours, model(x))
 
 
@@ -186,7 +187,7 @@ def test_gradient_reaches_a_given_cache(model: LanguageModel, tokens: Tensor) ->
     layers = [(k.detach().requires_grad_(), v.detach().requires_grad_()) for k, v in cache.layers]
     hidden = model(model.embed(tokens[:, 3:]), cache=Cache.of(layers).fork(2))
     rows = torch.cat([tokens[:1, :3].expand(2, -1), tokens[:, 3:]], 1)
-    torch.testing.assert_close(hidden, model(model.embed(rows))[:, 3:], **CLOSE)
+    close(hidden, model(model.embed(rows))[:, 3:])
     hidden.square().sum().backward()
     assert all(t.grad is not None and t.grad.abs().sum() > 0 for pair in layers for t in pair)
 
@@ -206,13 +207,13 @@ def test_gradient_checkpointing_changes_no_gradient(family: str, tokens: Tensor)
         hidden.square().sum().backward()
         results.append((hidden, x.grad, vector.grad))
     for plain, recomputed in zip(*results, strict=True):
-        torch.testing.assert_close(plain, recomputed, **CLOSE)
+        close(plain, recomputed)
 
 
 def test_head_for_some_rows(model: LanguageModel, tokens: Tensor) -> None:
     rows = torch.tensor([5, 299, 0])
     hidden = model(model.embed(tokens))
-    torch.testing.assert_close(model.head(hidden, rows), model.head(hidden)[..., rows], **CLOSE)
+    close(model.head(hidden, rows), model.head(hidden)[..., rows])
 
 
 def test_bfloat16_weights_take_float32_inputs(tokens: Tensor) -> None:

@@ -1,0 +1,165 @@
+"""The claims of Frozen (arXiv:2106.13884), sections 4 and 5, at small scale on the embedded pictures.
+
+Arms: `frozen`, `finetuned`, `scratch`, `train-blind`; the same data, steps, seed and connector
+(`recipes.frozen.adapt`). They learn captions only; what is asked are questions and bindings that no arm was trained
+for.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from lorgnette.claims.judging import Claim, Verdict, above, below, within
+from lorgnette.data.lesson import Lesson, lesson
+from lorgnette.document import Document, Text
+from lorgnette.evaluation.binding import concept_binding
+from lorgnette.evaluation.items import Task
+from lorgnette.evaluation.metrics import bootstrap
+from lorgnette.evaluation.questions import KIND, questions
+from lorgnette.evaluation.run import Result, blinded, evaluate
+from lorgnette.incontext.engine import Engine
+from lorgnette.prompts import answer, question
+from lorgnette.recipes.frozen import Control, adapt
+from lorgnette.systems.frozen import Frozen
+from lorgnette.training import train_phases
+
+PAPER = "Frozen (Tsimpoukelli et al. 2021)"
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Steps, items and shots; printed before anything runs."""
+
+    concepts: int
+    copies: int
+    align_steps: int
+    steps: int
+    batch: int
+    episodes: int
+    questions: int
+    language: str = "gemma-3-270m"
+    vision: str = "efficientnet_lite0"
+
+
+WHOLE = Plan(concepts=400, copies=3, align_steps=300, steps=150, batch=64, episodes=500, questions=500)
+QUICK = Plan(concepts=60, copies=1, align_steps=60, steps=8, batch=16, episodes=24, questions=24)
+
+QA = "kind-of-thing questions, 4 shots, choice among 4"
+CLAIMS = (
+    Claim("frozen > finetuned", f"A frozen language model answers more ({QA}) than one tuned with it.", "finetuned"),
+    Claim("finetuned > scratch", f"A pretrained language model answers more ({QA}) than one from scratch.", "scratch"),
+    Claim("scratch ~ 0", "A language model from scratch answers under 2 % open-ended (kind of thing, 4 shots).", "2 %"),
+    Claim("4 shots > 0", "Worked examples help (kind of thing, choice among 4).", "the same arm, 0 shots"),
+    Claim("frozen > train-blind", f"Seeing helps ({QA}).", "train-blind"),
+    Claim("inner-shots > repeats", "3 pictures a class bind better than 1 shown 3 times.", "1 shot, 2 repeats"),
+    Claim("real > nonsense names", "Real names are bound better than nonsense (2-way, 3 shots).", "nonsense names"),
+    Claim("5-way near chance", "5-way open-ended binding is at most 35 %; far more would be a leak.", "0 to 35 %"),
+    Claim("test-blind ~ chance", "Without pictures 2-way binding is chance, 40 to 60 %.", "40 to 60 %"),
+    Claim("position", "30 words before a picture raise its caption's NLL by under 1/4 of what blindness does.", "0"),
+)
+
+
+def run(plan: Plan, folder: Path, seed: int, say: Callable[[str], None]) -> list[Verdict]:
+    """Trains the arms, asks every question, and judges the claims in the order of their declaration."""
+    taught = lesson(plan.concepts, 0, plan.copies, seed)
+    arms: dict[str, Result] = {}
+    open_ended: dict[str, Result] = {}
+    asked = [_questions(taught, plan, k, seed) for k in (0, 4)]
+    for name in ("finetuned", "scratch", "train-blind", "frozen"):
+        say(f"Training {name} ...")
+        system = _arm(name, taught, plan, folder, seed)
+        engine = Engine(system, batch_size=16)
+        found = evaluate(engine, asked[1], name=name)
+        arms[name], open_ended[name] = found, found
+        if name == "train-blind":
+            sightless = _caption_nll(system, taught, "")
+    zero = evaluate(engine, asked[0], open_ended=False, name="frozen, 0 shots")
+    bind = partial(_bind, taught, plan, seed)
+    one, repeated, three = bind(inner_shots=1), bind(inner_shots=1, repeats=2), bind(inner_shots=3)
+    choose = partial(evaluate, engine, open_ended=False)
+    nonsense = choose(three)
+    real = choose(bind(inner_shots=3, names="real"))
+    five = evaluate(engine, bind(inner_shots=3, ways=5), choice=False)
+    with blinded(Engine(system, batch_size=16)) as dark:
+        blind = evaluate(dark, one, open_ended=False, name="test-blind")
+    claim = {declared.name: declared for declared in CLAIMS}
+    return [
+        above(claim["frozen > finetuned"], arms["frozen"], arms["finetuned"], "choice"),
+        above(claim["finetuned > scratch"], arms["finetuned"], arms["scratch"], "choice"),
+        within(claim["scratch ~ 0"], open_ended["scratch"], "exact", 0.0, 0.02),
+        above(claim["4 shots > 0"], arms["frozen"], zero, "choice"),
+        above(claim["frozen > train-blind"], arms["frozen"], arms["train-blind"], "choice"),
+        above(claim["inner-shots > repeats"], nonsense, choose(repeated), "choice"),
+        above(claim["real > nonsense names"], real, nonsense, "choice"),
+        within(claim["5-way near chance"], five, "exact", 0.0, 0.35),
+        within(claim["test-blind ~ chance"], blind, "choice", 0.4, 0.6),
+        _position(claim["position"], system, taught, sightless),
+    ]
+
+
+def _arm(name: str, taught: Lesson, plan: Plan, folder: Path, seed: int) -> Frozen:
+    control: dict[str, Control] = {"finetuned": "finetuned", "scratch": "scratch"}
+    phases = adapt(
+        sources=(taught.training, taught.validation),
+        language=plan.language,
+        vision=plan.vision,
+        control=control.get(name, "frozen"),
+        blind=name == "train-blind",
+        batch=plan.batch,
+        steps=plan.steps,
+        align_steps=plan.align_steps,
+        seed=seed,
+    )
+    system = train_phases(phases, folder / name, resume=True)
+    assert isinstance(system, Frozen)
+    return system
+
+
+def _questions(taught: Lesson, plan: Plan, shots: int, seed: int) -> Task:
+    return questions(taught.test, taught.plain, KIND, shots=shots, limit=plan.questions, seed=seed)
+
+
+def _bind(
+    taught: Lesson, plan: Plan, seed: int, *, inner_shots: int, repeats: int = 0, ways: int = 2, names: str = "nonsense"
+) -> Task:
+    return concept_binding(
+        taught.hands,
+        taught.test,
+        ways=ways,
+        inner_shots=inner_shots,
+        repeats=repeats,
+        drawn=3,
+        names="real" if names == "real" else "nonsense",
+        episodes=plan.episodes,
+        seed=seed,
+    )
+
+
+PREAMBLE = (
+    "This is one of the pages of an old album that somebody found in the attic of a house by the sea, and what you see "
+    "here is what was drawn on it: "
+)
+
+
+def _caption_nll(system: Frozen, taught: Lesson, preamble: str) -> np.ndarray:
+    """Nats per caption of the test style's pictures, with text before the picture or without."""
+    documents = [taught.test[i] for i in range(len(taught.test))]
+    prompts = [
+        Document((*([Text(preamble)] if preamble else []), *question(document)), key=document.key)
+        for document in documents
+    ]
+    scores = Engine(system, batch_size=16).score(prompts, [[answer(document)] for document in documents])
+    return -torch.cat(scores).numpy()
+
+
+def _position(claim: Claim, system: Frozen, taught: Lesson, sightless: np.ndarray) -> Verdict:
+    plain, moved = _caption_nll(system, taught, ""), _caption_nll(system, taught, PREAMBLE)
+    bound = 0.25 * float((sightless - plain).mean())
+    rise = moved - plain
+    groups = [str(taught.test[i].meta["cluster"]) for i in range(len(taught.test))]
+    verdict = below(claim, bootstrap(rise, groups), float(rise.mean()), bound)
+    return Verdict(verdict.name, verdict.verdict, verdict.value, verdict.interval, f"{bound:.2f} nats")

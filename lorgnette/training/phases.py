@@ -1,0 +1,33 @@
+"""Recipes of several phases: each takes up the system that the one before has trained."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from lorgnette.run import Run
+from lorgnette.training.loop import train
+
+
+def train_phases(
+    phases: Sequence[Run], folder: str | Path, *, resume: bool = False, device: torch.device | str | None = None
+) -> nn.Module:
+    """Trains the phases in order; the last one's run is `folder`, the earlier ones' are `folder/phases/1`, `2`, ...
+
+    Args:
+        phases: at least one run. Those after the first need no model of their own: theirs is not built.
+        resume: go on where the phases stopped; finished ones are read, not repeated.
+
+    Raises:
+        As `train` does.
+    """
+    folder, system = Path(folder), None
+    for number, run in enumerate(phases, start=1):
+        if system is not None:
+            run = replace(run, model=lambda trained=system: trained)
+        where = folder if number == len(phases) else folder / "phases" / str(number)
+        system = train(run, where, resume=resume, device=device)
+    assert system is not None, "a recipe without phases"
+    return system
