@@ -1,7 +1,7 @@
 """A frozen encoder need see a picture only once: patches by picture digest, for layouts to use instead of pixels."""
 
 from collections.abc import Callable, Iterable
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float
@@ -13,6 +13,7 @@ from lorgnette.document import Image
 Features = dict[str, Float[Tensor, "P D"]]
 
 
+@runtime_checkable
 class Shows(Protocol):
     """A layout that knows which picture is really shown (the blind controls show another), and its pixels."""
 

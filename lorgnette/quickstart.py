@@ -8,6 +8,7 @@ tested on another hand's.
 
 import json
 import platform
+import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -79,7 +80,7 @@ def quickstart(*, smoke: bool = False, folder: Path = Path("runs/quickstart"), s
         folder: where checkpoint, figures, predictions and report go; it must not hold a run yet.
         seed: of everything that is drawn.
     """
-    console, start = Console(), time.perf_counter()
+    console, start = Console(width=None if sys.stdout.isatty() else 120), time.perf_counter()
     scale = SMOKE if smoke else WHOLE
     taught = lesson(scale.concepts, scale.new_queries, scale.copies, seed)
     console.print(

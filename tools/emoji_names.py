@@ -20,9 +20,11 @@ FORMER = {
     "cat-face-with-tears-of-joy": "1F639",
     "cat-face-with-wry-smile": "1F63C",
     "crying-cat-face": "1F63F",
+    "cricket": "1F3CF",  # the game; today the insect
     "direct-hit": "1F3AF",
     "disappointed-but-relieved-face": "1F625",
     "dizzy-face": "1F635",
+    "down-button": "1F53D",
     "exclamation-mark": "2757",
     "face-savouring-delicious-food": "1F60B",
     "face-with-open-mouth-and-cold-sweat": "1F630",
@@ -59,7 +61,9 @@ FORMER = {
     "laptop-computer": "1F4BB",
     "lion-face": "1F981",
     "man-and-woman-holding-hands": "1F46B",
+    "man-in-business-suit-levitating": "1F574",
     "man-in-suit-levitating": "1F574",
+    "man-in-tuxedo": "1F935",
     "man-with-chinese-cap": "1F472",
     "o-button": "1F17E",
     "panda-face": "1F43C",
@@ -71,10 +75,17 @@ FORMER = {
     "two-men-holding-hands": "1F46C",
     "two-women-holding-hands": "1F46D",
     "unicorn-face": "1F984",
+    "up-button": "1F53C",
     "up-text-button": "1F199",
     "weary-cat-face": "1F640",
     "white-heavy-check-mark": "2705",
     "wolf-face": "1F43A",
+}
+
+# Emoji One v1 also draws symbols that are no emoji, under names that emoji bear today.
+EMOJIONE_V1 = {
+    "keyboard": "",  # a musical keyboard
+    "window": "",  # a window of a desktop
 }
 
 # Firefox OS, in its own spelling. Faces drawn as a fox stand at the code points of the cat faces: left out.
@@ -389,6 +400,7 @@ STREAMLINE = {
     "switzerland": "1F1E8-1F1ED",
     "syria": "1F1F8-1F1FE",
     "thailand": "1F1F9-1F1ED",
+    "turkey": "1F1F9-1F1F7",
     "united-arab-emirates": "1F1E6-1F1EA",
     "united-kingdom": "1F1EC-1F1E7",
     "united-states": "1F1FA-1F1F8",

@@ -109,10 +109,13 @@ def open_pictures(
         ConfigError: `columns` or `template` make no sense.
     """
     path = Path(path)
-    table = find_table(path) if path.is_dir() else path
     if names_are_captions and not path.is_dir():
         raise ConfigError("this is for folders only", where="names_are_captions", fix="Leave it out.")
+    if path.is_dir():
+        table = None if names_are_captions else find_table(path)
+    else:
+        table = path
     fields = Fields(Path(root) if root else (table.parent if table else path), dict(columns or {}), template)
-    if table is None or names_are_captions:
+    if table is None:
         return Pictures(path, read_folder(path, names_are_captions=names_are_captions), fields)
     return Pictures(path, read_table(table, delimiter), fields)

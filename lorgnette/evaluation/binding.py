@@ -9,12 +9,12 @@ several hands have drawn, or the folders of a user's pictures.
 from collections.abc import Callable
 from typing import Literal
 
+from lorgnette import prompts
 from lorgnette.data.source import Source
 from lorgnette.document import Document
 from lorgnette.errors import ConfigError
 from lorgnette.evaluation.episodes import Episode, Level, Sampler, class_of
 from lorgnette.evaluation.items import Item, Task, Wording, documents, group
-from lorgnette import prompts
 
 NONSENSE = ("dax", "blicket", "slation", "perpo", "shously", "wug", "toma", "fep", "zav", "kiki")
 """Words without meaning; an episode of w ways uses the first w."""

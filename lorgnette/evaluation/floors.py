@@ -8,11 +8,11 @@ import PIL.Image
 from jaxtyping import Float
 from numpy import ndarray
 
+from lorgnette import prompts
 from lorgnette.document import Document, Image
 from lorgnette.errors import DataError
 from lorgnette.evaluation.items import Item, Task, draws
 from lorgnette.evaluation.run import Result, record
-from lorgnette import prompts
 
 Features = Callable[[Image], Float[ndarray, "d"]]
 
@@ -110,13 +110,10 @@ def probe(
 
 
 def constant(task: Task, *, name: str = "one answer") -> Result:
-    """The best that one answer to everything could do: the commonest, known from the answers themselves."""
+    """One answer to everything: the commonest, known from the answers themselves; a choice without it is random."""
     common = Counter(item.answer for item in task.items)
     best = common.most_common(1)[0][0].strip()
-    records = [
-        record(task, item, generated=best, ended=True, scores=[float(common[text]) for text in item.candidates])
-        for item in task.items
-    ]
+    records = [record(task, item, generated=best, ended=True, scores=_ranked(item, {best: 1.0})) for item in task.items]
     return Result(task, tuple(records), name)
 
 

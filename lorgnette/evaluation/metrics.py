@@ -1,6 +1,7 @@
 """How sure a figure is: bootstrap and Wilson intervals, paired differences, and the verdict on a claim."""
 
 from collections.abc import Sequence
+from statistics import NormalDist
 from typing import Literal
 
 import numpy as np
@@ -37,9 +38,7 @@ def interval(samples: Float[ndarray, "draws"], level: float = 0.95) -> tuple[flo
 
 def wilson(right: int, number: int, level: float = 0.95) -> tuple[float, float]:
     """The Wilson score interval of a share of independent trials; sensible also at 0 and 1."""
-    from scipy.special import ndtri
-
-    z = float(ndtri((1 + level) / 2))
+    z = NormalDist().inv_cdf((1 + level) / 2)
     share = right / number
     centre = (share + z * z / (2 * number)) / (1 + z * z / number)
     half = z / (1 + z * z / number) * float(np.sqrt(share * (1 - share) / number + z * z / (4 * number * number)))

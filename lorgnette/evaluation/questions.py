@@ -5,13 +5,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from statistics import median
 
+from lorgnette import prompts
 from lorgnette.data.source import Source
 from lorgnette.document import Document
 from lorgnette.errors import ConfigError, DataError
 from lorgnette.evaluation import facts
 from lorgnette.evaluation.items import Item, Task, Wording, decoys, documents, draws, group
 from lorgnette.evaluation.kinds import kind
-from lorgnette import prompts
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,7 @@ from lorgnette.evaluation.curves import Curve, svg
 from lorgnette.evaluation.items import Item, draws
 from lorgnette.evaluation.run import Measure, Record, Result
 from lorgnette.evaluation.table import LEGEND, MARKS, MEASURES, Line, floor_names, percent, rows
+from lorgnette.prompts import question
 
 
 @dataclass(frozen=True, eq=False)
@@ -176,7 +177,7 @@ def _prompts(episodes: Episodes) -> list[_Prompt]:
                 [(data_uri(document.images[0], 72), _words(document.parts)) for document in item.support],
                 item.induction,
                 data_uri(item.query.images[-1]),
-                _words([part for part in item.query.parts if not (isinstance(part, Text) and part.weight)]),
+                _words(question(item.query)),
                 record.answer,
                 _bars(record),
                 said,

@@ -15,7 +15,7 @@ from lorgnette.evaluation.run import Measure, Result
 Standing = Literal["below", "level", "above"]
 MARKS = {"below": "", "level": "≈", "above": "▲"}
 LEGEND = "Per cent, with 95 % intervals. ▲ floor above the model; ≈ no difference shown (paired interval holds zero)."
-MEASURES = {"exact": "exact answer", "choice": "choice"}
+MEASURES: dict[Measure, str] = {"exact": "exact answer", "choice": "choice"}
 
 
 @dataclass(frozen=True)
@@ -99,8 +99,9 @@ def console_table(lines: Sequence[Line], *, title: str = "") -> rich.table.Table
 
 
 def floor_names(found: Sequence[Row]) -> list[str]:
-    """The floors of all rows, in the order in which they come."""
-    return list(dict.fromkeys(floor.name for row in found for floor in row.floors))
+    """The floors of all rows: chance, then the others in the order in which they come."""
+    names = dict.fromkeys(floor.name for row in found for floor in row.floors)
+    return sorted(names, key=lambda name: name != "chance")
 
 
 def write(lines: Sequence[Line], folder: Path) -> None:
@@ -142,7 +143,7 @@ def _chance(result: Result, measure: Measure) -> tuple[Floor, ...]:
 
 
 def _cell(floor: Floor) -> rich.text.Text:
-    shown = percent(floor.figure.value) if floor.name == "chance" else str(floor.figure)
+    shown = percent(floor.figure.value)  # without the interval, which is in the report: a terminal is narrow
     style = {"below": "dim", "level": "yellow", "above": "red"}[floor.standing]
     return rich.text.Text(f"{MARKS[floor.standing]} {shown}".strip(), style=style)
 

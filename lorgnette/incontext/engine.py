@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from typing import Protocol, runtime_checkable
 
 import torch
+import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
@@ -54,6 +55,7 @@ class Engine:
 
     def __init__(self, system: Prompted, *, batch_size: int = 32, chunk: int = 128) -> None:
         self.system, self.batch_size, self.chunk = system, batch_size, chunk
+        self.device = next(system.language.parameters()).device
         self.seen: dict[str, Float[Tensor, "Q E"]] = {}
         self.num_encoded = 0
 
@@ -125,9 +127,9 @@ class Engine:
         for i in range(0, len(names), self.batch_size):
             part = names[i : i + self.batch_size]
             if layout.features is not None and all(name in layout.features for name in part):
-                patches = torch.stack([layout.features[name] for name in part])
+                patches = torch.stack([layout.features[name] for name in part]).to(self.device)
             else:
-                patches = self.system.see(torch.stack([layout.pixels(fresh[name]) for name in part]))
+                patches = self.system.see(torch.stack([layout.pixels(fresh[name]) for name in part]).to(self.device))
                 self.num_encoded += len(part)
             self.seen |= dict(zip(part, self.system.look(patches), strict=True))
 
@@ -135,17 +137,19 @@ class Engine:
         """Words and pictures; `begin` puts the beginning-of-sequence token first."""
         batch, pictures = self.system.layout.arrange(documents, begin=begin)
         visual = torch.stack([self.seen[name] for name in pictures]) if pictures else None
+        batch = batch.to(self.device)
         return self.system.embed(batch, visual), batch
 
     def _greedy(self, shared: Cache, rests: Sequence[Document], max_tokens: int, stop: str) -> list[Answer]:
         language, tokenizer = self.system.language, self.system.layout.tokenizer
         x, batch = self._embed(rests, begin=False)
         cache, lengths = shared.fork(len(rests)), batch.valid.sum(1)
-        visible = torch.cat([torch.ones(len(rests), shared.length, dtype=torch.bool), batch.valid], 1)
+        visible = _extended(batch.valid, before=shared.length)
         hidden = language(
             x, positions=_positions(shared.length, batch), mask=_causal(shared.length, batch), cache=cache
         )
-        last = hidden[torch.arange(len(rests)), lengths - 1]
+        rows = torch.arange(len(rests), device=self.device)
+        last = hidden[rows, lengths - 1]
         texts, ended = [""] * len(rests), [False] * len(rests)
         ids: list[list[int]] = [[] for _ in rests]
         for step in range(max_tokens):
@@ -164,7 +168,7 @@ class Engine:
                     texts[row], ended[row] = texts[row].split(stop)[0], True
             if all(ended) or step + 1 == max_tokens:
                 break
-            visible = torch.cat([visible, torch.ones(len(rests), 1, dtype=torch.bool)], 1)
+            visible = _extended(visible, after=1)
             position = (shared.length + lengths + step).unsqueeze(1)
             x = language.embed(chosen.unsqueeze(1))
             last = language(x, positions=position, mask=visible.unsqueeze(1), cache=cache)[:, 0]
@@ -175,15 +179,18 @@ class Engine:
         language = self.system.language
         prompt, batch = self._embed(rests, begin=False)
         num_nodes = max(len(trie.tokens) for trie in tries)
-        tokens = torch.tensor([trie.tokens + [0] * (num_nodes - len(trie.tokens)) for trie in tries])
-        depths = torch.tensor([trie.depths() + [0] * (num_nodes - len(trie.tokens)) for trie in tries])
+        tokens, depths = (
+            torch.tensor([numbers + [0] * (num_nodes - len(numbers)) for numbers in rows], device=self.device)
+            for rows in ([trie.tokens for trie in tries], [trie.depths() for trie in tries])
+        )
         lengths, length = batch.valid.sum(1, keepdim=True), batch.tokens.shape[1]
 
         trees = torch.eye(num_nodes, dtype=torch.bool).repeat(len(rests), 1, 1)
         for row, trie in enumerate(tries):
             trees[row, : len(trie.tokens), : len(trie.tokens)] = trie.ancestors()
-        upper = torch.cat([_causal(shared.length, batch), torch.zeros(len(rests), length, num_nodes).bool()], 2)
-        seen = torch.cat([torch.ones(len(rests), shared.length, dtype=torch.bool), batch.valid], 1)
+        trees = trees.to(self.device)
+        upper = F.pad(_causal(shared.length, batch), (0, num_nodes))
+        seen = _extended(batch.valid, before=shared.length)
         lower = torch.cat([seen.unsqueeze(1).expand(-1, num_nodes, -1), trees], 2)
         positions = torch.cat([_positions(shared.length, batch), shared.length + lengths + depths], 1)
         hidden = language(
@@ -205,8 +212,8 @@ class Engine:
             logits = language.head(hidden[places[i : i + self.chunk, 0], places[i : i + self.chunk, 1]])
             here = ((inverse >= i) & (inverse < i + self.chunk)).nonzero()[:, 0]
             chosen = torch.tensor(which)[here]
-            log_probs = logits.float().log_softmax(-1)
-            nodes[here] = log_probs[inverse[here] - i, chosen].cpu()
+            log_probs = logits.float().log_softmax(-1).cpu()
+            nodes[here] = log_probs[inverse[here] - i, chosen]
         scores = []
         for trie in tries:
             own, nodes = nodes[: len(trie.tokens)], nodes[len(trie.tokens) :]
@@ -215,14 +222,19 @@ class Engine:
 
 
 def _positions(start: int, batch: Batch) -> Int[Tensor, "B T"]:
-    return start + torch.arange(batch.tokens.shape[1]).expand_as(batch.tokens)
+    return start + torch.arange(batch.tokens.shape[1], device=batch.tokens.device).expand_as(batch.tokens)
 
 
 def _causal(start: int, batch: Batch) -> Bool[Tensor, "B T S"]:
     """Every position sees the shared prefix and what precedes it in its own row."""
     length = batch.tokens.shape[1]
-    causal = torch.ones(length, length, dtype=torch.bool).tril()
-    return torch.cat([torch.ones(length, start, dtype=torch.bool), causal], 1).expand(len(batch.tokens), -1, -1)
+    causal = torch.ones(length, start + length, dtype=torch.bool, device=batch.tokens.device).tril(start)
+    return causal.expand(len(batch.tokens), -1, -1)
+
+
+def _extended(visible: Bool[Tensor, "B S"], *, before: int = 0, after: int = 0) -> Bool[Tensor, "B S2"]:
+    """More positions that may be seen."""
+    return F.pad(visible, (before, after), value=True)
 
 
 def _common_parts(prompts: Sequence[Document]) -> tuple[Part, ...]:

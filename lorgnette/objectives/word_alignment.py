@@ -3,6 +3,7 @@
 from typing import Protocol, runtime_checkable
 
 import torch
+import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
@@ -23,26 +24,40 @@ class Shows(Protocol):
 
 
 class WordAlignment:
-    """One minus the cosine between each visual embedding and the words it is to stand for; no language model runs.
+    """Visual embeddings point at the words they are to stand for, and not at those of other captions; no LM runs.
 
     The tokens that carry loss, end-of-sequence left out, are dealt to the picture's Q embeddings in order, in parts as
-    equal as they go; the target of each is the mean direction of its part. A few seconds of it save minutes of finding
-    the words' space by gradients through the language model. It is no part of Frozen.
+    equal as they go; the target of each is the mean direction of its part. The loss is one minus the cosine to the
+    targets, and `contrast` times the cross-entropy of finding one's own caption's targets among the batch's, equal
+    captions counted once. A few seconds of it save minutes of finding the words' space by gradients through the
+    language model. It is no part of Frozen.
+
+    Args:
+        contrast: weight of the second term.
+        temperature: of its softmax over cosines.
     """
+
+    def __init__(self, contrast: float = 0.3, temperature: float = 0.07) -> None:
+        self.contrast, self.temperature = contrast, temperature
 
     def __call__(self, model: nn.Module, batch: Batch) -> dict[str, Tensor]:
         if not isinstance(model, Shows):
             raise ConfigError(f"{type(model).__name__} shows no pictures among words", where="word alignment")
         patches = batch.patches if batch.patches is not None else model.see(batch.images)
-        visual = model.look(patches)[batch.media[:, 0]]
+        visual = F.normalize(model.look(patches)[batch.media[:, 0]].float(), dim=-1)
         target = self.targets(model.language, batch, visual.shape[1])
-        return {"loss": 1 - torch.nn.functional.cosine_similarity(visual.float(), target, dim=-1).mean()}
+        distance = 1 - (visual * target).sum(-1).mean()
+        captions, own = (batch.tokens * (batch.weights > 0)).unique(dim=0, return_inverse=True)
+        distinct = target.new_zeros(len(captions), *target.shape[1:]).index_copy(0, own, target)
+        logits = torch.einsum("bqe,nqe->bn", visual, distinct) / visual.shape[1] / self.temperature
+        contrast = F.cross_entropy(logits, own)
+        return {"loss": distance + self.contrast * contrast, "distance": distance.detach()}
 
     @torch.no_grad()
     def targets(self, language: LanguageModel, batch: Batch, queries: int) -> Float[Tensor, "B Q E"]:
-        """The mean direction of each embedding's share of the caption."""
+        """The mean direction of each embedding's share of the caption, of length 1."""
         spoken = (batch.weights > 0) & (batch.tokens != language.tokenizer.eos)
-        words = torch.nn.functional.normalize(language.embed(batch.tokens).float(), dim=-1)
+        words = F.normalize(language.embed(batch.tokens).float(), dim=-1)
         rank, count = spoken.cumsum(1) - 1, spoken.sum(1, keepdim=True)
         parts = []
         for q in range(queries):
@@ -50,4 +65,4 @@ class WordAlignment:
             last = torch.maximum((q + 1) * count // queries, first + 1)
             share = (spoken & (rank >= first) & (rank < last)).float()
             parts.append(torch.einsum("bt,bte->be", share, words))
-        return torch.stack(parts, 1)
+        return F.normalize(torch.stack(parts, 1), dim=-1)

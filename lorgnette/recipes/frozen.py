@@ -11,12 +11,14 @@ from typing import Annotated, Literal
 import tyro
 from torch import nn
 
+from lorgnette import language as languages
 from lorgnette.data.named import open_data
 from lorgnette.data.source import Source
 from lorgnette.features import precompute
 from lorgnette.objectives.language_modelling import LanguageModelling
 from lorgnette.objectives.word_alignment import WordAlignment
 from lorgnette.policy import Frozen, Learn, Policy
+from lorgnette.prompts import answer
 from lorgnette.run import Optimizer, Run, Schedule, Stream
 from lorgnette.systems import frozen
 

@@ -47,6 +47,23 @@ BUILDERS: dict[str, Callable[[], Callable[..., nn.Module]]] = {
 """The `build` function of every system, imported when it is needed."""
 
 
+@runtime_checkable
+class Backbone(Protocol):
+    """A part that is built from a name, and whose weights can be told from others."""
+
+    name: str
+
+    def fingerprint(self) -> str: ...
+
+    def parameters(self) -> Iterator[nn.Parameter]: ...
+
+
+def backbones_of(system: nn.Module) -> dict[str, Backbone]:
+    """The parts `language` and `vision`, where they have a name and a fingerprint."""
+    parts = {part: getattr(system, part, None) for part in ("language", "vision")}
+    return {part: module for part, module in parts.items() if isinstance(module, Backbone)}
+
+
 @dataclass(frozen=True)
 class Identity:
     """How a system is built again.

@@ -60,7 +60,7 @@ def load(*, pretrained: bool, fit: Fit, size: int | None, fill: Fill) -> TimmEnc
     transform = Transform(
         size, (127 / 255,) * 3, (128 / 255,) * 3, fit, shorter=round(size * 256 / 224), fill=fill
     )  # bicubic
-    return TimmEncoder(model.eval(), transform, "efficientnet_lite0.tf_in1k" if pretrained else "efficientnet_lite0")
+    return TimmEncoder(model, transform, "efficientnet_lite0.tf_in1k" if pretrained else "efficientnet_lite0").eval()
 
 
 def imagenet_weights() -> dict[str, Tensor]:

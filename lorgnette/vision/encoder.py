@@ -41,7 +41,7 @@ class VisionEncoder(nn.Module, ABC):
 
     @abstractmethod
     def forward(self, images: Float[Tensor, "N 3 H W"]) -> Float[Tensor, "N P D"]:
-        """Patches, row by row from the top left, class and register tokens removed, after the final norm."""
+        """Patches, row by row from the top left, class and register tokens removed."""
 
     @abstractmethod
     def pooled(self, images: Float[Tensor, "N 3 H W"]) -> Float[Tensor, "N E"]:

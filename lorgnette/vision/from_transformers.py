@@ -47,7 +47,7 @@ def load(name: str, *, pretrained: bool, fit: Fit, size: int | None, fill: Fill)
     if getattr(model, "pooler", True) is None:
         pooled_width = width
     identity = folder.resolve().name if Path(name).is_dir() else name
-    return TransformersEncoder(model.eval(), transform, identity, width, pooled_width, resized)
+    return TransformersEncoder(model, transform, identity, width, pooled_width, resized).eval()
 
 
 def _pretrained(folder: Path, config: PretrainedConfig) -> PreTrainedModel:

@@ -90,7 +90,7 @@ def _from_timm(name: str, pretrained: bool, fit: Fit, size: int | None, fill: Fi
         fill=fill,
     )
     identity = f"{published.architecture}.{published.tag}" if pretrained and published.tag else name
-    return TimmEncoder(model.eval(), transform, identity)
+    return TimmEncoder(model, transform, identity).eval()
 
 
 def _tiny_random(fit: Fit, size: int | None, fill: Fill) -> TimmEncoder:
@@ -109,10 +109,10 @@ def _tiny_random(fit: Fit, size: int | None, fill: Fill) -> TimmEncoder:
             num_classes=0,
             reg_tokens=1,
             global_pool="avg",
+            fc_norm=False,
         )
         for parameter in model.parameters():  # wide enough that patches and positions show in the output
             if parameter.ndim > 1:
                 torch.nn.init.normal_(parameter, std=0.2)
-    return TimmEncoder(
-        model.eval(), Transform(size, (0.5,) * 3, (0.5,) * 3, fit, shorter=size, fill=fill), "tiny-random"
-    )
+    transform = Transform(size, (0.5,) * 3, (0.5,) * 3, fit, shorter=size, fill=fill)
+    return TimmEncoder(model, transform, "tiny-random").eval()

@@ -157,6 +157,7 @@ def test_names_as_captions(tmp_path):
         picture(tmp_path / name)
     with pytest.raises(DataError, match="pictures without captions"):
         open_pictures(tmp_path)
+    table(tmp_path, "prices,of,pigs\n")
     source = open_pictures(tmp_path, names_are_captions=True)
     assert [d.text for d in source] == ["Blauer Wal", "red car", "red car"]
     picture(tmp_path / "IMG_1234.jpg")

@@ -5,6 +5,7 @@ from collections import Counter
 import numpy as np
 import pytest
 
+from lorgnette import prompts
 from lorgnette.document import Document, Image, Targets
 from lorgnette.errors import ConfigError, DataError
 from lorgnette.evaluation import questions
@@ -14,7 +15,6 @@ from lorgnette.evaluation.fast_vqa import fast_vqa
 from lorgnette.evaluation.items import Item, Task, Wording
 from lorgnette.evaluation.normalise import plain, vqa
 from lorgnette.evaluation.run import written
-from lorgnette import prompts
 
 Documents = list[Document]
 

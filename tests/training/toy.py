@@ -2,10 +2,8 @@
 
 import hashlib
 import os
-import signal
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -124,12 +122,3 @@ def toy_run(**changes: Any) -> Run:
         log_every=3,
     )
     return replace(run, **changes)
-
-
-if __name__ == "__main__":  # a run in a process of its own, killed at a call of its objective
-    import sys
-
-    from lorgnette.training import train
-
-    torch.set_num_threads(1)
-    train(toy_run(objectives={"letters": NextToken(int(sys.argv[2]), signal.SIGKILL)}), Path(sys.argv[1]))

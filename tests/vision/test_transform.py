@@ -36,7 +36,9 @@ def test_crop_equals_timm(name: str, size: tuple[int, int]) -> None:
     theirs = create_transform(**resolve_data_config({}, pretrained_cfg=config.to_dict()), is_training=False)
     ours = load(name, pretrained=False).transform
     image = picture(*size)
-    assert (levels(ours(image), ours) - levels(theirs(image), ours)).abs().max() <= 1.01
+    difference = (levels(ours(image), ours) - levels(theirs(image), ours)).abs()
+    assert difference.max() < 2.1  # one from each of PIL's two passes
+    assert difference.mean() < 0.02
 
 
 @pytest.mark.parametrize("size", SIZES)

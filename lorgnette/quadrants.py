@@ -1,0 +1,168 @@
+"""Which of four cases a data set is: small or large, similar to what the encoder knows or different (CS231n's advice).
+
+|           | small                                     | large                                          |
+|-----------|-------------------------------------------|------------------------------------------------|
+| similar   | learn on top of the encoder's features    | train the encoder too, from published weights  |
+| different | learn on earlier features; other encoders | the same: starting from nothing seldom is better |
+
+Similarity is measured, not guessed from what the pictures look like: how much of what its nearest other picture could
+say about an answer does the encoder's nearest one say? Of two answers, the agreement is the F1 of their words. On at
+most 300 documents, no two of a duplicate cluster, with neighbours only among those that were asked the same:
+
+    similarity = (agreement with the nearest - mean agreement) / (best agreement there is - mean agreement)
+
+For class names it is leave-one-out nearest-neighbour accuracy, corrected for chance; for captions it gives part marks.
+It is 1 where the nearest picture is always the best there is, 0 where a random one would do. The number of documents is
+bounded so that a large set does not seem similar for its size. The encoder knows the pictures where its features are at
+least half-way, and nearer than raw pixels are: where pixels do as well (digits, plain colours), earlier features would.
+
+A set is large from 1,000 distinct pictures on, and 20 for each answer where answers repeat: a round number where the
+few million parameters of a small encoder begin to be worth training. Both lines are conventions; near them, try both.
+"""
+
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from jaxtyping import Float
+from numpy import ndarray
+
+from lorgnette.document import Document, Image
+from lorgnette.evaluation.items import draws, group
+from lorgnette.evaluation.normalise import plain
+from lorgnette.prompts import answer
+
+LARGE, EACH, HALF_WAY, MOST = 1000, 20, 0.5, 300
+
+Size = Literal["small", "large"]
+Likeness = Literal["similar", "different"]
+
+ADVICE: dict[tuple[Size, Likeness], str] = {
+    ("small", "similar"): (
+        "Learn as little as possible on top of the encoder, which knows such pictures: a linear classifier where the "
+        "answers are a fixed list, a connector as here where they are words. Training the encoder itself would overfit."
+    ),
+    ("small", "different"): (
+        "More pictures help most. The encoder's last features say little about these answers: another encoder "
+        "(--vision), or a linear classifier on an earlier layer, is worth more than a larger model on top. "
+        "Training the encoder itself would overfit."
+    ),
+    ("large", "similar"): (
+        "There are enough pictures to train the encoder too, from its published weights and at a small rate: "
+        "lorgnette train frozen.pretrain --data ... --pretrained-vision --lr 3e-5."
+    ),
+    ("large", "different"): (
+        "There are enough pictures to train the encoder for them: lorgnette train frozen.pretrain --data ... "
+        "--pretrained-vision. Start from published weights all the same; random ones are seldom better."
+    ),
+}
+
+
+@dataclass(frozen=True)
+class Quadrant:
+    """What was measured.
+
+    Attributes:
+        pictures: distinct training pictures.
+        answers: distinct answers to them.
+        encoder: similarity by the encoder's features.
+        pixels: the same by raw pixels.
+    """
+
+    pictures: int
+    answers: int
+    encoder: float
+    pixels: float
+
+    @property
+    def size(self) -> Size:
+        repeated = self.answers <= self.pictures / 2
+        few = repeated and self.pictures < EACH * self.answers
+        return "large" if self.pictures >= LARGE and not few else "small"
+
+    @property
+    def likeness(self) -> Likeness:
+        return "similar" if self.encoder >= HALF_WAY and self.encoder > self.pixels else "different"
+
+    @property
+    def advice(self) -> str:
+        return ADVICE[self.size, self.likeness]
+
+    def __str__(self) -> str:
+        to = {"similar": "similar to", "different": "different from"}[self.likeness]
+        return (
+            f"Your data is {self.size} ({self.pictures:,} pictures to learn from, {self.answers:,} different answers) "
+            f"and {to} what the encoder knows: its nearest neighbours go {max(0.0, self.encoder):.0%} of the way from "
+            f"chance to the best neighbour there is, those of raw pixels {max(0.0, self.pixels):.0%}."
+        )
+
+
+def quadrant(
+    training: Sequence[Document],
+    encoder: Callable[[Image], Float[ndarray, "d"]],
+    pixels: Callable[[Image], Float[ndarray, "e"]],
+    topic: Callable[[Document], str] = lambda document: "",
+    *,
+    seed: int = 0,
+) -> Quadrant:
+    """Measures a training set; nothing of it is held out, and no test picture is looked at.
+
+    Args:
+        training: documents that end in their answer, with `meta["cluster"]` where duplicates are known.
+        encoder: features of length 1, so that distances compare angles.
+        pixels: what they are compared to.
+        topic: answers are compared within a topic: the question.
+    """
+    seen: set[tuple[str, str]] = set()
+    chosen = []
+    for document in draws(seed, "quadrant").sample(list(training), len(training)):
+        if (place := (topic(document), group(document))) not in seen and len(chosen) < MOST:
+            seen.add(place)
+            chosen.append(document)
+    topics: dict[str, list[Document]] = defaultdict(list)
+    for document in chosen:
+        topics[topic(document)].append(document)
+    return Quadrant(
+        pictures=len({group(document) for document in training}),
+        answers=len({plain(answer(document)) for document in training}),
+        encoder=similarity(list(topics.values()), encoder),
+        pixels=similarity(list(topics.values()), pixels),
+    )
+
+
+def similarity(
+    topics: Sequence[Sequence[Document]], features: Callable[[Image], Float[ndarray, "d"]]
+) -> Float[ndarray, ""] | float:
+    """The formula above; 0 where all answers of every topic agree alike."""
+    gained = attainable = 0.0
+    for documents in topics:
+        if len(documents) < 3:
+            continue
+        agreement = overlaps([answer(document) for document in documents])
+        vectors = np.stack([features(document.images[0]) for document in documents])
+        distances = ((vectors[:, None] - vectors[None]) ** 2).sum(-1)
+        others = ~np.eye(len(documents), dtype=bool)
+        distances[~others] = np.inf
+        mean = (agreement * others).sum(1) / (len(documents) - 1)
+        gained += float((agreement[np.arange(len(documents)), distances.argmin(1)] - mean).sum())
+        attainable += float((np.where(others, agreement, 0).max(1) - mean).sum())
+    return gained / attainable if attainable > 1e-9 else 0.0
+
+
+def overlaps(texts: Sequence[str], others: Sequence[str] | None = None) -> Float[ndarray, "n m"]:
+    """The F1 of the words of each text and each other one."""
+    left = [set(plain(text).split()) for text in texts]
+    right = left if others is None else [set(plain(text).split()) for text in others]
+    vocabulary = {word: i for i, word in enumerate(sorted(set().union(*left, *right)))}
+
+    def counted(bags: Sequence[set[str]]) -> Float[ndarray, "n v"]:
+        table = np.zeros((len(bags), len(vocabulary)), np.float32)
+        for row, bag in enumerate(bags):
+            table[row, [vocabulary[word] for word in bag]] = 1
+        return table
+
+    a, b = counted(left), counted(right)
+    total = a.sum(1)[:, None] + b.sum(1)[None]
+    return np.divide(2 * a @ b.T, total, out=np.zeros_like(total), where=total > 0)

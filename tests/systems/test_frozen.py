@@ -1,0 +1,169 @@
+"""Laws of Frozen: the language model stays as it is, and reads visual embeddings exactly as it reads words."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from lorgnette import load
+from lorgnette.document import Document, Image, Text, Video
+from lorgnette.errors import DataError
+from lorgnette.objectives.language_modelling import LanguageModelling
+from lorgnette.policy import Frozen as Stays
+from lorgnette.policy import apply, set_modes
+from lorgnette.recipes.frozen import adapt, pretrain
+from lorgnette.systems import frozen
+from lorgnette.training import train, train_phases
+
+TINY = {"language": "tiny-random", "vision": "tiny-random"}
+
+
+def picture(seed: int) -> Image:
+    return Image(np.random.default_rng(seed).integers(0, 255, (24, 20, 3), dtype=np.uint8))
+
+
+def pairs(number: int, start: int = 0) -> list[Document]:
+    return [Document((picture(i), Text(f"thing {i}", weight=1.0)), key=f"d{i}") for i in range(start, start + number)]
+
+
+@pytest.fixture
+def system() -> frozen.Frozen:
+    torch.manual_seed(0)
+    return frozen.build(**TINY).eval()
+
+
+def test_visual_embeddings_equal_to_words_give_what_the_words_give(system):
+    """Plumbing: two words' embeddings in the prefix, and the plain language model on the same words."""
+    words = torch.tensor([[40, 41]])
+    batch = system.layout([Document((picture(0), Text("seen")))])
+    with torch.no_grad():
+        system.look = lambda patches: system.language.embed(words)
+        hidden = system(batch)
+        tokens = batch.tokens.clone()
+        tokens[batch.slots >= 0] = words[0]
+        plain = system.language(system.language.embed(tokens))
+    torch.testing.assert_close(system.language.head(hidden), system.language.head(plain), atol=1e-4, rtol=0)
+
+
+@pytest.mark.parametrize("queries", [1, 2, 4])
+def test_pictures_stand_where_they_stand_in_the_document(queries):
+    system = frozen.build(**TINY, queries=queries).eval()
+    a, b = picture(1), picture(2)
+    batch = system.layout([Document((Text("x"), a, Text("yz"), b, a)), Document((b,))])
+    bos, text = [-1], lambda n: [-1] * n
+    first = [*bos, *text(1), *range(queries), *text(2), *range(queries, 3 * queries)]
+    assert batch.slots[0].tolist() == first
+    assert batch.media.tolist() == [[0, 1, 0], [1, -1, -1]]
+    assert len(batch.images) == 2, "each distinct picture once"
+    visual = system.look(system.see(batch.images))
+    x = system.embed(batch, visual)
+    torch.testing.assert_close(x[0, 2 : 2 + queries], visual[0])
+    torch.testing.assert_close(x[0, -queries:], visual[0])
+    torch.testing.assert_close(x[1, 1 : 1 + queries], visual[1])
+
+
+def test_the_loss_is_taken_on_the_caption_and_its_end_only(system):
+    document = Document((Text("Look."), picture(0), Text("What?"), Text("cat", weight=0.5)))
+    batch = system.layout([document])
+    tokenizer = system.layout.tokenizer
+    supervised = batch.tokens[batch.weights > 0].tolist()
+    assert supervised == [*tokenizer.encode("cat"), tokenizer.eos]
+    assert set(batch.weights[batch.weights > 0].tolist()) == {0.5}
+
+
+def test_padding_changes_nothing(system):
+    short, long = pairs(1)[0], Document((picture(5), Text("a much longer caption than that", weight=1.0)))
+    alone, together = system.layout([short]), system.layout([short, long])
+    with torch.no_grad():
+        a, b = system(alone), system(together)
+    torch.testing.assert_close(a[0], b[0, : a.shape[1]], atol=1e-5, rtol=0)
+
+
+def test_gradients_reach_the_encoder_and_not_the_language_model():
+    torch.manual_seed(0)
+    system = frozen.build(**TINY)
+    run = pretrain(sources=(pairs(6), pairs(2, 6)), **TINY)
+    apply(run.policy, system)
+    set_modes(system, training=True)
+    LanguageModelling()(system, system.layout(pairs(4)))["loss"].backward()
+    assert all(p.grad is None for p in system.language.parameters())
+    assert not system.language.training
+    for part in (system.vision, system.connector):
+        grads = [p.grad for p in part.parameters() if p.grad is not None]
+        assert grads
+        assert any(g.abs().sum() > 0 for g in grads)
+
+
+def test_training_leaves_the_language_model_bit_identical(tmp_path):
+    run = pretrain(sources=(pairs(8), pairs(2, 8)), **TINY, batch=4, steps=3, patience=None, validate_every=3)
+    before = {n: p.clone() for n, p in frozen.build(**TINY).language.state_dict().items()}
+    system = train(run, tmp_path / "run")
+    for name, tensor in system.language.state_dict().items():
+        assert torch.equal(tensor, before[name]), name
+    again = load(tmp_path / "run")
+    batch = system.layout(pairs(2))
+    with torch.no_grad():
+        torch.testing.assert_close(system(batch), again(batch), atol=0, rtol=0)
+
+
+@pytest.mark.parametrize("control", ["finetuned", "scratch"])
+def test_controls_learn_the_language_model_and_come_back_from_their_checkpoint(tmp_path, control):
+    run = pretrain(
+        sources=(pairs(8), pairs(2, 8)), **TINY, control=control, batch=4, steps=2, patience=None, validate_every=2
+    )
+    pretrained = frozen.build(**TINY).language.state_dict()
+    system = train(run, tmp_path / "run")
+    assert any(not torch.equal(t, pretrained[n]) for n, t in system.language.state_dict().items())
+    again = load(tmp_path / "run")
+    for name, tensor in system.language.state_dict().items():
+        assert torch.equal(tensor, again.language.state_dict()[name]), name
+
+
+def test_scratch_starts_elsewhere_and_finetuned_does_not():
+    pretrained = frozen.build(**TINY).language.state_dict()
+    torch.manual_seed(1)
+    scratch = frozen.build(**TINY, pretrained_language=False).language.state_dict()
+    weights = [name for name in pretrained if name.endswith("q_proj.weight")]
+    assert weights
+    assert not any(torch.equal(pretrained[name], scratch[name]) for name in weights)
+
+
+def test_blind_sees_black_and_nothing_else():
+    system = frozen.build(**TINY, blind=True).eval()
+    batch = system.layout(pairs(3))
+    assert len(batch.images) == 1
+    black = system.vision.preprocess(Image(np.zeros((8, 8, 3), dtype=np.uint8)).open())
+    torch.testing.assert_close(batch.images[0], black)
+
+
+def test_adapt_runs_its_two_phases_on_features_computed_once(tmp_path):
+    train_set, validation = pairs(8), pairs(2, 8)
+    phases = adapt(
+        sources=(train_set, validation), **TINY, size=None, hidden=16, batch=4, steps=4, align_steps=6, vocabulary=None
+    )
+    assert [phase.steps for phase in phases] == [6, 4]
+    system = train_phases(phases, tmp_path / "run")
+    assert len(system.layout.features) == 10
+    batch = system.layout(train_set)
+    assert batch.images is None
+    assert batch.patches is not None
+    again = train_phases(
+        [replace(phase, model=lambda: pytest.fail("built again")) if phase is phases[1] else phase for phase in phases],
+        tmp_path / "run",
+        resume=True,
+    )
+    torch.testing.assert_close(again.connector.state_dict(), system.connector.state_dict(), atol=0, rtol=0)
+
+
+def test_policy_freezes_what_the_recipe_says():
+    run = pretrain(sources=(pairs(4), pairs(2)), **TINY, learn_vision=False)
+    assert run.policy["vision.*"] == Stays()
+    assert run.policy["language.*"] == Stays()
+
+
+def test_a_video_and_an_endless_text_are_named(system):
+    with pytest.raises(DataError, match="clip: this system reads text and images, not Video"):
+        system.layout([Document((Video("clip.mp4"),), key="clip")])
+    with pytest.raises(DataError, match=r"book: .* positions do not fit"):
+        system.layout([Document((Text("word " * 20_000),), key="book")])

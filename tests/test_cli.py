@@ -1,0 +1,60 @@
+"""The command line: help for everything, one line for a mistake."""
+
+import subprocess
+import sys
+
+import pytest
+
+from lorgnette.cli import COMMANDS, main
+
+
+def test_help_lists_the_commands(capsys):
+    main([])
+    shown = capsys.readouterr().out
+    assert all(name in shown for name in COMMANDS)
+
+
+@pytest.mark.parametrize("name", sorted(COMMANDS))
+def test_every_command_has_help(name, capsys):
+    with pytest.raises(SystemExit) as end:
+        main([name, "--help"])
+    assert end.value.code == 0
+    assert "usage" in capsys.readouterr().out
+
+
+def test_a_recipes_knobs_are_its_command_line(capsys):
+    with pytest.raises(SystemExit):
+        main(["train", "frozen.pretrain", "--help"])
+    shown = capsys.readouterr().out
+    for knob in ("--queries", "--control", "--blind", "--lr", "--folder", "--resume"):
+        assert knob in shown
+    assert "--sources" not in shown
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["nonsense"], "there is no command 'nonsense'"),
+        (["caption", "no/run", "missing.png"], "missing.png"),
+        (["train", "frozen.pretrain", "--data", "missing.jsonl"], "missing.jsonl"),
+        (["train", "frozen.pretrain", "--language", "no-such-model"], "no-such-model"),
+        (["train", "frozen.pretrain", "--language", "tiny-random", "--vision", "no_such_encoder"], "no_such_encoder"),
+        (["teach", "missing_folder"], "missing_folder"),
+    ],
+)
+def test_a_mistake_is_one_line_and_status_2(arguments, said, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit) as end:
+        main(arguments)
+    assert end.value.code == 2
+    shown = capsys.readouterr().err
+    assert said in shown
+    assert "Traceback" not in shown
+    assert len(shown.strip().splitlines()) == 1
+    assert not any(tmp_path.rglob("*.safetensors")), "nothing half-written"
+
+
+def test_the_installed_command_runs():
+    done = subprocess.run([sys.executable, "-m", "lorgnette", "--help"], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0
+    assert "quickstart" in done.stdout
