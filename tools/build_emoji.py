@@ -25,7 +25,7 @@ import PIL
 import PIL.features
 import PIL.Image
 import resvg_py
-from emoji_names import FORMER, MOZILLA, STREAMLINE
+from emoji_names import EMOJIONE_V1, FORMER, MOZILLA, STREAMLINE
 from emoji_packages import MIT_TEXT, NAMES, STYLES, UNICODE, Package, Sources
 
 SIZE = 72
@@ -75,7 +75,7 @@ def read_concepts(sources: Sources) -> Concepts:
 
 
 def known_names(sources: Sources, concepts: Concepts) -> dict[str, str]:
-    """Icon name -> sequence, by the CLDR name of today, by the tables that two of the icon sets bring, and `FORMER`."""
+    """Icon name -> sequence: by the CLDR name of today, or by the table that Fluent Emoji brings."""
     found: dict[str, str] = {}
     for sequence, (name, *_) in zip(concepts.sequences, concepts.names["en"], strict=True):
         found[slug(name)] = sequence
@@ -84,7 +84,7 @@ def known_names(sources: Sources, concepts: Concepts) -> dict[str, str]:
     for sequence, name in sources.json(STYLES["fluent-flat"], "chars.json").items():
         if bare(sequence) in concepts.sequences:
             found.setdefault(name, bare(sequence))
-    return found | FORMER
+    return found
 
 
 def mozilla_names(sources: Sources, concepts: Concepts, known: dict[str, str]) -> dict[str, str]:
@@ -140,7 +140,7 @@ def render(svg: str) -> PIL.Image.Image:
 
 def pictures(sources: Sources, key: str, concepts: Concepts) -> Iterator[tuple[str, PIL.Image.Image]]:
     """(sequence, picture) of one style, each concept at most once."""
-    package, known = STYLES[key], known_names(sources, concepts)
+    package = STYLES[key]
     if key in ("google", "twitter"):
         for entry in sources.json(package, "emoji.json"):
             if entry[f"has_img_{key}"]:
@@ -148,18 +148,22 @@ def pictures(sources: Sources, key: str, concepts: Concepts) -> Iterator[tuple[s
                 yield bare(entry["unified"]), PIL.Image.open(io.BytesIO(png)).convert("RGBA")
         return
     icons: Iterator[tuple[str, str]]
+    known = known_names(sources, concepts)
     if key == "openmoji":
         files = sources.files(package)
         drawn = {bare(Path(name).stem): name for name in files if name.startswith("color/svg/")}
         icons = ((s, files[drawn[s]].decode()) for s in concepts.sequences if s in drawn)
+    elif key in ("fluent", "fluent-flat"):
+        icons = svg_icons(sources, package, known.get)
     elif key == "fxemoji":
-        icons = svg_icons(sources, package, mozilla_names(sources, concepts, known).get)
+        icons = svg_icons(sources, package, mozilla_names(sources, concepts, known | FORMER).get)
     elif key == "streamline":
         # Several drawings of one concept are numbered; the first is taken.
-        names = known | STREAMLINE
+        names = known | FORMER | STREAMLINE
         icons = svg_icons(sources, package, lambda name: names.get(re.sub(r"-\d$", "", name)))
     else:
-        icons = svg_icons(sources, package, lambda name: known.get(name.replace("flag-for-flag-", "flag-for-")))
+        names = known | FORMER | (EMOJIONE_V1 if key == "emojione-v1" else {})
+        icons = svg_icons(sources, package, lambda name: names.get(name.replace("flag-for-flag-", "flag-for-")))
     for sequence, svg in icons:
         yield sequence, render(svg)
 
@@ -212,6 +216,14 @@ def attribution(sources: Sources, counts: dict[str, int]) -> str:
     return "\n".join(lines)
 
 
+def write(name: str, data: bytes) -> str:
+    """Put a file in place at once, for whoever is reading the old one; its SHA-256."""
+    new = OUTPUT / f"{name}.new"
+    new.write_bytes(data)
+    new.replace(OUTPUT / name)
+    return hashlib.sha256(data).hexdigest()
+
+
 def build(sources: Sources) -> None:
     """Write every shard, the concepts, the manifest and the attribution."""
     OUTPUT.mkdir(parents=True, exist_ok=True)
@@ -219,20 +231,21 @@ def build(sources: Sources) -> None:
     packed = io.BytesIO()
     with gzip.GzipFile(fileobj=packed, mode="wb", mtime=0, filename="") as file:
         file.write(json.dumps(vars(concepts), ensure_ascii=False, separators=(",", ":")).encode())
-    (OUTPUT / "concepts.json.gz").write_bytes(packed.getvalue())
+    hashes = {"concepts.json.gz": write("concepts.json.gz", packed.getvalue())}
     counts: dict[str, int] = {}
     for key in STYLES:
         files = sorted((f"{sequence}.webp", encode(p)) for sequence, p in pictures(sources, key, concepts))
-        with zipfile.ZipFile(OUTPUT / f"{key}.zip", "w", zipfile.ZIP_STORED) as shard:
+        packed = io.BytesIO()
+        with zipfile.ZipFile(packed, "w", zipfile.ZIP_STORED) as shard:
             for name, data in files:
                 shard.writestr(zipfile.ZipInfo(name), data)
+        hashes[f"{key}.zip"] = write(f"{key}.zip", packed.getvalue())
         counts[key] = len(files)
-        print(f"{key:12} {len(files):5} images {(OUTPUT / f'{key}.zip').stat().st_size / 1e6:6.2f} MB", flush=True)
+        print(f"{key:12} {len(files):5} images {len(packed.getvalue()) / 1e6:6.2f} MB", flush=True)
     made = {"pillow": PIL.__version__, "webp": PIL.features.version("webp"), "resvg": resvg_py.__version__}
-    hashes = {f.name: hashlib.sha256(f.read_bytes()).hexdigest() for f in sorted(OUTPUT.glob("*.[zg]*"))}
     manifest = {"made_with": made, "images": counts, "sha256": hashes}
-    (OUTPUT / "manifest.json").write_text(json.dumps(manifest, indent=2) + "\n")
-    (OUTPUT / "ATTRIBUTION.md").write_text(attribution(sources, counts))
+    write("manifest.json", (json.dumps(manifest, indent=2) + "\n").encode())
+    write("ATTRIBUTION.md", attribution(sources, counts).encode())
 
 
 if __name__ == "__main__":

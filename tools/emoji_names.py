@@ -227,7 +227,7 @@ MOZILLA = {
     "handup": "1F64B",
     "headmassage": "1F486",
     "heartarrow": "1F498",
-    "heartblue": "1F499",
+    "heartblue": "",  # drawn beside the canvas
     "heartgreen": "1F49A",
     "heartpurple": "1F49C",
     "heartribbon": "1F49D",
@@ -343,6 +343,7 @@ MOZILLA = {
     "tongueoutwink2": "1F61D",
     "topwithupwardsarrow": "1F51D",
     "toykotower": "1F5FC",
+    "tramcar": "",  # its style sheet is lost: all black
     "turban": "1F473",
     "umbrella": "1F302",
     "up": "1F446",
@@ -370,8 +371,8 @@ STREAMLINE = {
     "champagne-glass": "",
     "game-dice": "1F3B2",
     "gesturing-ok": "",
-    "red-wine-glass": "1F377",
-    "white-wine-glass": "",
+    "red-wine-glass": "",
+    "white-wine-glass": "1F377",
     "school-backpack": "1F392",
     "australia": "1F1E6-1F1FA",
     "brazil": "1F1E7-1F1F7",

@@ -111,10 +111,9 @@ def open_pictures(
     path = Path(path)
     if names_are_captions and not path.is_dir():
         raise ConfigError("this is for folders only", where="names_are_captions", fix="Leave it out.")
+    table: Path | None = path
     if path.is_dir():
         table = None if names_are_captions else find_table(path)
-    else:
-        table = path
     fields = Fields(Path(root) if root else (table.parent if table else path), dict(columns or {}), template)
     if table is None:
         return Pictures(path, read_folder(path, names_are_captions=names_are_captions), fields)

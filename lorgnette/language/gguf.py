@@ -223,7 +223,7 @@ def _dequantise(data: np.ndarray, packed: Packed, minus: float) -> Tensor:
         from gguf.quants import dequantize
     except ImportError as error:
         raise ResourceError(
-            "reading GGUF files needs the package gguf", fix="pip install 'lorgnette[gguf]'."
+            "reading GGUF files needs the package gguf", fix="pip install gguf."
         ) from error
     kind = GGMLQuantizationType(packed.kind)
     per_block, num_bytes = GGML_QUANT_SIZES[kind]

@@ -4,6 +4,7 @@ lorgnette train frozen.pretrain --data captions.jsonl
 lorgnette train frozen.pretrain --data emoji --control scratch --seed 1
 """
 
+import random
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Annotated, Literal
@@ -80,8 +81,8 @@ def pretrain(
         steps: at most so many.
         patience: stop after so many validations without a better validation loss.
         validate_every: steps between validations.
-        vocabulary: take the softmax over the captions' own tokens and the first so many of the vocabulary only; it
-            saves half the time where the vocabulary is large. None takes all of it, as the paper does.
+        vocabulary: take the softmax over the captions' own tokens, the first so many of the vocabulary and as many
+            others only; it saves half the time where the vocabulary is large. None takes all, as the paper does.
         precision: how a frozen language model is stored; "auto" is bfloat16 where the machine multiplies it fast.
         seed: of weights, data order and dropout.
         sources: training and validation documents, instead of `data`.
@@ -122,7 +123,7 @@ def pretrain(
         arguments=arguments,
         model=model,
         data={"captions": Stream(train, batch=min(batch, len(train)))},
-        objectives={"captions": LanguageModelling(rows=_rows(language, [train, validation], vocabulary))},
+        objectives={"captions": LanguageModelling(rows=_rows(language, [train, validation], vocabulary, seed))},
         policy=policy,
         steps=steps,
         optimizer=Optimizer(betas=(0.9, 0.95)),
@@ -164,7 +165,7 @@ def adapt(
     """Frozen in minutes on a CPU: a pretrained, frozen encoder; the connector first learns where the words lie.
 
     Three departures from the paper: the encoder is pretrained and does not learn, the connector has a hidden layer and
-    gives embeddings of the words' length, and before the captions comes a short phase of word alignment.
+    gives embeddings of the words' length, and word alignment comes before the captions and stays beside them.
 
     Args:
         data: "emoji", "stamps", or a JSONL, CSV, or folder of your own pictures and captions.
@@ -184,7 +185,7 @@ def adapt(
         align_batch: captions per step of word alignment, in which no language model runs.
         align_steps: its steps.
         align_lr: its learning rate.
-        vocabulary: take the softmax over the captions' own tokens and the first so many of the vocabulary only.
+        vocabulary: take the softmax over the captions' own tokens, the first so many and as many others only.
         precision: how the language model is stored; "auto" is bfloat16 where the machine multiplies it fast.
         seed: of weights, data order and dropout.
         sources: training and validation documents, instead of `data`.
@@ -218,15 +219,22 @@ def adapt(
         sources=sources,
         say=say,
     )
-    words: Frozen | Learn = captions.policy["language.*"]
-    if isinstance(words, Learn):
-        words = Learn(language_lr, weight_decay)
-    captions = replace(captions, recipe="frozen.adapt", policy={**captions.policy, "language.*": words})
+    reading: Frozen | Learn = captions.policy["language.*"]
+    if isinstance(reading, Learn):
+        reading = Learn(language_lr, weight_decay)
     stream = captions.data["captions"]
+    words = replace(stream, batch=min(align_batch, len(stream.source)))
+    captions = replace(
+        captions,
+        recipe="frozen.adapt",
+        data={"captions": stream, "words": words},
+        objectives={**captions.objectives, "words": WordAlignment()},
+        policy={**captions.policy, "language.*": reading},
+    )
     align = replace(
         captions,
-        data={"captions": replace(stream, batch=min(align_batch, len(stream.source)))},
-        objectives={"captions": WordAlignment()},
+        data={"words": words},
+        objectives={"words": WordAlignment()},
         policy={"vision.*": Frozen(), "connector.*": Learn(align_lr, weight_decay), "language.*": Frozen()},
         steps=align_steps,
         clip=None,
@@ -235,11 +243,16 @@ def adapt(
     return [align, captions]
 
 
-def _rows(language: str, sources: Sequence[Source], vocabulary: int | None) -> list[int] | None:
-    """The tokens of all answers, end-of-sequence, and the first `vocabulary` ids; None for all of them."""
+def _rows(language: str, sources: Sequence[Source], vocabulary: int | None, seed: int) -> list[int] | None:
+    """The tokens of all answers, end-of-sequence, the first `vocabulary` ids and as many others; None for all of them.
+
+    The others, drawn over the whole vocabulary, stand for all that is left out: what is never pushed down comes up.
+    """
     if vocabulary is None:
         return None
     tokenizer = languages.load(language).tokenizer
     answers = {answer(source[i]) for source in sources for i in range(len(source))}
     used = {token for text in answers for token in tokenizer.encode(text)}
-    return sorted(used | {tokenizer.eos} | set(range(min(vocabulary, len(tokenizer)))))
+    first = range(min(vocabulary, len(tokenizer)))
+    others = random.Random(seed).sample(range(len(tokenizer)), len(first))
+    return sorted(used | {tokenizer.eos} | set(first) | set(others))

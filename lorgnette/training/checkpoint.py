@@ -33,12 +33,16 @@ CONFIG, MODEL = "config.json", "model.safetensors"
 def _builder(name: str) -> Callable[..., nn.Module]:
     """The `build` function of a system; imported only now, for each pulls in its own backbones."""
     if name == "frozen":
-        from lorgnette.systems.frozen import build
-    elif name == "clip":
-        from lorgnette.systems.clip import build
-    else:
-        from lorgnette.systems.prefix_tuning import build
-    return build
+        from lorgnette.systems import frozen
+
+        return frozen.build
+    if name == "clip":
+        from lorgnette.systems import clip
+
+        return clip.build
+    from lorgnette.systems import prefix_tuning
+
+    return prefix_tuning.build
 
 
 BUILDERS: dict[str, Callable[[], Callable[..., nn.Module]]] = {

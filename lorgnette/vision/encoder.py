@@ -62,11 +62,13 @@ class TimmEncoder(VisionEncoder):
     def __init__(self, model: nn.Module, transform: Transform, name: str) -> None:
         width = int(model.num_features)  # type: ignore[arg-type]
         super().__init__(model, transform, name, width, int(getattr(model, "head_hidden_size", None) or width))
+        has_class = getattr(model, "cls_token", None) is not None
+        self._num_others = int(getattr(model, "num_prefix_tokens", has_class))  # class and register tokens, which lead
 
     def forward(self, images: Float[Tensor, "N 3 H W"]) -> Float[Tensor, "N P D"]:
         features = self._features(images)
         if features.ndim == 3:
-            return features[:, getattr(self.model, "num_prefix_tokens", 0) :]
+            return features[:, self._num_others :]
         if getattr(self.model, "output_fmt", "NCHW") == "NHWC":
             return features.flatten(1, 2)
         return features.flatten(2).transpose(1, 2)

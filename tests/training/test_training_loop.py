@@ -84,9 +84,7 @@ def test_resume_after_an_error_is_exact(tmp_path, whole, step):
 @pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")  # of newer Pythons; the child takes no lock of ours
 def test_resume_after_kill_9_is_exact(tmp_path, whole):
     run = toy_run(objectives={"letters": NextToken(14, signal.SIGKILL)})
-    child = multiprocessing.get_context("fork").Process(
-        target=train, args=(run, tmp_path)
-    )  # a new one imports for long
+    child = multiprocessing.get_context("fork").Process(target=train, args=(run, tmp_path))
     child.start()
     child.join(60)
     assert child.exitcode == -signal.SIGKILL

@@ -90,7 +90,7 @@ def test_published_weights_are_read_through_the_hub(monkeypatch: pytest.MonkeyPa
     encoder = load("test_resnet")
     assert asked == [("timm/test_resnet.r160_in1k", ["model.safetensors"])]
     assert encoder.name == "test_resnet.r160_in1k"
-    assert torch.equal(encoder.model.conv1.weight, model.conv1.weight)
+    assert torch.equal(encoder.model.conv1[0].weight, model.conv1[0].weight)
 
 
 def test_no_hub_is_a_quick_and_clear_error(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -21,15 +21,15 @@ few million parameters of a small encoder begin to be worth training. Both lines
 """
 
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-from jaxtyping import Float
-from numpy import ndarray
 
-from lorgnette.document import Document, Image
+from lorgnette.document import Document
+from lorgnette.evaluation.floors import Features
+from lorgnette.evaluation.held_out import Topic, overlaps
 from lorgnette.evaluation.items import draws, group
 from lorgnette.evaluation.normalise import plain
 from lorgnette.prompts import answer
@@ -101,9 +101,9 @@ class Quadrant:
 
 def quadrant(
     training: Sequence[Document],
-    encoder: Callable[[Image], Float[ndarray, "d"]],
-    pixels: Callable[[Image], Float[ndarray, "e"]],
-    topic: Callable[[Document], str] = lambda document: "",
+    encoder: Features,
+    pixels: Features,
+    topic: Topic = lambda document: "",
     *,
     seed: int = 0,
 ) -> Quadrant:
@@ -132,37 +132,20 @@ def quadrant(
     )
 
 
-def similarity(
-    topics: Sequence[Sequence[Document]], features: Callable[[Image], Float[ndarray, "d"]]
-) -> Float[ndarray, ""] | float:
+def similarity(topics: Sequence[Sequence[Document]], features: Features) -> float:
     """The formula above; 0 where all answers of every topic agree alike."""
     gained = attainable = 0.0
     for documents in topics:
         if len(documents) < 3:
             continue
-        agreement = overlaps([answer(document) for document in documents])
+        texts = [answer(document) for document in documents]
+        agreement = overlaps(texts, texts)
         vectors = np.stack([features(document.images[0]) for document in documents])
-        distances = ((vectors[:, None] - vectors[None]) ** 2).sum(-1)
+        squares = (vectors**2).sum(1)
+        distances = squares[:, None] + squares - 2 * vectors @ vectors.T
         others = ~np.eye(len(documents), dtype=bool)
         distances[~others] = np.inf
         mean = (agreement * others).sum(1) / (len(documents) - 1)
         gained += float((agreement[np.arange(len(documents)), distances.argmin(1)] - mean).sum())
         attainable += float((np.where(others, agreement, 0).max(1) - mean).sum())
     return gained / attainable if attainable > 1e-9 else 0.0
-
-
-def overlaps(texts: Sequence[str], others: Sequence[str] | None = None) -> Float[ndarray, "n m"]:
-    """The F1 of the words of each text and each other one."""
-    left = [set(plain(text).split()) for text in texts]
-    right = left if others is None else [set(plain(text).split()) for text in others]
-    vocabulary = {word: i for i, word in enumerate(sorted(set().union(*left, *right)))}
-
-    def counted(bags: Sequence[set[str]]) -> Float[ndarray, "n v"]:
-        table = np.zeros((len(bags), len(vocabulary)), np.float32)
-        for row, bag in enumerate(bags):
-            table[row, [vocabulary[word] for word in bag]] = 1
-        return table
-
-    a, b = counted(left), counted(right)
-    total = a.sum(1)[:, None] + b.sum(1)[None]
-    return np.divide(2 * a @ b.T, total, out=np.zeros_like(total), where=total > 0)

@@ -1,0 +1,308 @@
+"""The main job with your own pictures: teach a frozen language model to see them, and say honestly how well it does.
+
+What is tested is held out before anything is learnt, duplicates together; every figure stands beside what needs no
+language model: the nearest training picture, in pixels and in the encoder's features, and a linear probe on these. For
+a list of names a probe is hard to beat; where it wins this says so, with advice by `lorgnette.evaluation.quadrants`.
+"""
+
+import json
+import shlex
+import time
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+
+import tyro
+from jaxtyping import Float
+from numpy import ndarray
+from PIL.Image import Resampling
+from rich.console import Console
+
+from lorgnette.data.augment import Augmented
+from lorgnette.data.check import check
+from lorgnette.data.files import open_pictures
+from lorgnette.data.split import given_split, split
+from lorgnette.document import Document, Image, Targets
+from lorgnette.errors import ConfigError, DataError
+from lorgnette.evaluation.curves import Curve, Series
+from lorgnette.evaluation.floors import directions, pixels
+from lorgnette.evaluation.held_out import Topic, asked, floors, held_out, topics
+from lorgnette.evaluation.items import Task, draws
+from lorgnette.evaluation.quadrants import Quadrant, quadrant
+from lorgnette.evaluation.report import Episodes, Gallery, Report, write_report
+from lorgnette.evaluation.run import blinded, evaluate
+from lorgnette.evaluation.table import MEASURES, Line, console_table, percent, rows, write
+from lorgnette.features import precompute
+from lorgnette.incontext.engine import Engine
+from lorgnette.prompts import answer
+from lorgnette.recipes.frozen import adapt
+from lorgnette.systems.frozen import Frozen
+from lorgnette.training import train_phases
+
+LEAST = 20
+"""Distinct pictures without which nothing can be told."""
+
+# What keeps it within about ten minutes on two cores, whatever the size of the data: augmented pictures in all and of
+# one document, tokens and captions of a batch, documents that are validated on or asked about, pixels of the long side.
+VIEWS, COPIES, TOKENS, BATCH, QUERIES, LONGEST = 3200, 16, 768, 64, 200, 256
+
+
+@dataclass(frozen=True)
+class Parts:
+    """The user's documents, divided: duplicates of a picture are in one part, and `meta["cluster"]` says which."""
+
+    training: list[Document]
+    validation: list[Document]
+    test: list[Document]
+
+
+def teach(
+    data: tyro.conf.Positional[Path],
+    /,
+    *,
+    folder: Path = Path("runs/teach"),
+    test: float = 0.2,
+    steps: int = 150,
+    names_are_captions: bool = False,
+    language: str = "gemma-3-270m",
+    vision: str = "efficientnet_lite0",
+    seed: int = 0,
+) -> None:
+    """Teaches a frozen language model your own pictures, and measures it on those held out. 200 pictures are enough.
+
+    Args:
+        data: a folder of class folders, or of pictures with .txt or .json beside them; or a .jsonl, .csv, .tsv or .json
+            with the columns image and caption, or image, question and answer. A column "split" is respected.
+        folder: where the model, figures, predictions and report go; it must not hold a run yet.
+        test: the share of the pictures that is held out for the last word.
+        steps: of training, of up to 64 captions each; fewer where captions are long.
+        names_are_captions: take `red_car_2.jpg` to be captioned "red car", in a folder of nothing but pictures.
+        language: a folder, a packaged model, or a hub name.
+        vision: a pretrained encoder's name.
+        seed: of everything that is drawn.
+
+    Raises:
+        DataError: the data cannot be read, or nothing can be learnt from it; one message says what to do.
+        ConfigError: the folder holds a run, or an option makes no sense.
+    """
+    console, start = Console(), time.perf_counter()
+    if any((place / part).exists() for place in (folder, folder / "phases/1") for part in ("checkpoint", "state")):
+        raise ConfigError("this folder holds a run", where=folder, fix="Choose another with --folder, or remove it.")
+    tell = partial(console.print, highlight=False, markup=False, soft_wrap=True)
+    parts = gather(data, tell, test=test, names_are_captions=names_are_captions, seed=seed)
+    parts = bounded(parts, steps * BATCH, seed)
+    topic = topics(parts.training, parts.test)
+    longest = max(len(answer(document)) for document in parts.training)
+    task = held_out(parts.test, topic, max_tokens=min(64, longest // 2 + 4), seed=seed)
+    copies = max(1, min(COPIES, VIEWS // len(parts.training)))
+    tell(f"{len(parts.training):,} to learn from, in {copies} versions each; {len(task.items):,} held out.")
+    views = Augmented(parts.training, copies, seed=seed)
+
+    def say(done: int, total: int) -> None:
+        if done == total or done % 640 == 0:
+            tell(f"  encoder: {done:,} of {total:,} pictures, {time.perf_counter() - start:.0f} s")
+
+    length = 3 + sum(len(document.text) for document in parts.training) / len(parts.training) / 4  # in tokens
+    phases = adapt(
+        # A list is a source too; it keeps the augmented pictures, and with them what identifies them.
+        sources=([views[i] for i in range(len(views))], parts.validation),
+        language=language,
+        vision=vision,
+        size=None,
+        batch=max(8, min(BATCH, int(TOKENS / length))),
+        steps=steps,
+        align_steps=2 * steps,
+        seed=seed,
+        say=say,
+    )
+    system = train_phases(phases, folder)
+    assert isinstance(system, Frozen)
+    trained = time.perf_counter() - start
+    tell(f"Trained after {trained:.0f} s. Now the questions.")
+    line, found = measure(system, task, parts.training, topic, seed)
+    write([line], folder)
+    said = [*verdict(line), str(found), found.advice]
+    facts = {
+        "language model": f"{system.language.name}, frozen",
+        "vision encoder": f"{system.vision.name}, pretrained, frozen",
+        "learnt": f"{sum(p.numel() for p in system.connector.parameters()):,} numbers in the connector",
+        "learnt from": f"{len(parts.training):,} documents, {copies} versions of each",
+        "held out": f"{len(task.items):,} documents; no duplicate of their pictures was learnt from",
+        "steps": f"{steps} of {phases[-1].data['captions'].batch}",
+        "time": f"{trained:.0f} s to train, {time.perf_counter() - start:.0f} s in all",
+    }
+    again = f"lorgnette teach {shlex.quote(str(data))} --test {test} --steps {steps} --seed {seed}"
+    again += " --names-are-captions" if names_are_captions else ""
+    write_report(page(line, said, facts, again, folder), folder / "report.html")
+    console.print(console_table([line], title="Every figure beside its floors"))
+    for sentence in said:
+        tell(f"- {sentence}")
+    tell(
+        f"\nLook at {folder / 'report.html'}; the model is in {folder / 'checkpoint'}.\n"
+        f"Try next:\n"
+        f"  lorgnette caption {folder} some_picture.png\n"
+        f"  lorgnette ask {folder} some_picture.png {shlex.quote(asked(parts.training[0]) or 'This is a')}"
+    )
+
+
+def gather(data: Path, tell: Callable[[str], None], *, test: float, names_are_captions: bool, seed: int) -> Parts:
+    """Reads, checks and divides the user's data.
+
+    Raises:
+        DataError: it cannot be read, or there is too little to learn from it.
+    """
+    source = open_pictures(data, names_are_captions=names_are_captions)
+    found = check(source)
+    tell(str(found))
+    documents, clusters = [source[i] for i in found.good], found.clusters[found.good]
+    if (distinct := len(set(clusters.tolist()))) < LEAST:
+        torn = f", and {len(found.broken)} cannot be read" if found.broken else ""
+        fix = f"At least {LEAST} distinct ones are needed; 200 are a sensible start."
+        raise DataError(f"too few to learn from: {distinct} distinct pictures{torn}", where=data, fix=fix)
+    if len(answers := {answer(document).strip() for document in documents}) < 2:
+        fix = "Give pictures with different captions, classes or answers."
+        raise DataError(f"every picture says {answers.pop()!r}: there is nothing to tell apart", where=data, fix=fix)
+    # Several rows about one file, with one question: what each of them says is right.
+    right: dict[tuple[str, str], dict[str, None]] = defaultdict(dict)
+    for document in documents:
+        right[_row(document)] |= dict.fromkeys((document.targets or Targets()).references)
+    documents = [
+        replace(
+            document,
+            meta={**document.meta, "cluster": str(name)},
+            targets=replace(document.targets or Targets(), references=tuple(right[_row(document)])),
+        )
+        for document, name in zip(documents, clusters.tolist(), strict=True)
+    ]
+    given = given_split(documents, clusters, seed=seed)
+    divided, left_out = given or (split(documents, clusters, test=test, seed=seed), 0)
+    if left_out:
+        tell(f"{left_out:,} documents are left out: they show a picture that another part holds out.")
+    return Parts(*([part[i] for i in range(len(part))] for part in divided))
+
+
+def bounded(parts: Parts, most: int, seed: int) -> Parts:
+    """At most as many documents as there is time for, their pictures read once and kept small.
+
+    Args:
+        most: documents to learn from: as many as training will take, since others would never be seen.
+    """
+    kept: list[list[Document]] = []
+    read: dict[str, Image] = {}
+    for name, part, limit in (
+        ("training", parts.training, most),
+        ("validation", parts.validation, QUERIES),
+        ("test", parts.test, QUERIES),
+    ):
+        chosen = draws(seed, name).sample(part, limit) if len(part) > limit else part
+        kept.append([small(document, read) for document in chosen])
+    return Parts(*kept)
+
+
+def small(document: Document, read: dict[str, Image]) -> Document:
+    """The document with its pictures no larger than encoders want them; what was read before is in `read`."""
+
+    def reduced(picture: Image) -> Image:
+        if (name := str(picture.source)) not in read:
+            view = picture.open()
+            view.thumbnail((LONGEST, LONGEST), Resampling.BICUBIC, reducing_gap=3.0)
+            read[name] = Image(view)
+        return read[name]
+
+    return replace(document, parts=tuple(reduced(p) if isinstance(p, Image) else p for p in document.parts))
+
+
+def measure(system: Frozen, task: Task, shelf: Sequence[Document], topic: Topic, seed: int) -> tuple[Line, Quadrant]:
+    """The model and its floors on what was held out, and which of the four cases the training set is."""
+    queries = [item.query for item in task.items]
+    store = precompute(system.see, system.layout, [shelf, queries], known=dict(system.layout.features or {}))
+    system.layout.features = store
+    raw: dict[str, Float[ndarray, d]] = {}
+
+    def pixel(picture: Image) -> Float[ndarray, "d"]:
+        if picture.digest not in raw:
+            raw[picture.digest] = pixels(picture)
+        return raw[picture.digest]
+
+    def encoder(picture: Image) -> Float[ndarray, "d"]:
+        vector: Float[ndarray, d] = store[picture.digest][0].numpy()
+        return vector
+
+    with blinded(Engine(system, batch_size=16)) as dark:
+        blind = evaluate(dark, task, name="test-blind")
+    result = evaluate(Engine(system, batch_size=16), task)
+    line = Line("Held-out pictures", result, (blind, *floors(task, topic, shelf, encoder, pixel)))
+    return line, quadrant(shelf, directions(encoder), pixel, topic, seed=seed)
+
+
+def verdict(line: Line) -> list[str]:
+    """The table in plain words: what is above the model, what is level with it."""
+    said, better = [], False
+    for row in rows([line]):
+        measure, own = MEASURES[row.measure], percent(row.figure.value)
+        for floor in row.floors:
+            theirs = percent(floor.figure.value)
+            if floor.name in ("chance", "test-blind"):
+                what = "chance" if floor.name == "chance" else "what it says without looking"
+                if floor.standing != "below":
+                    said.append(f"By {measure}, {own} % is not shown to be above {what}, {theirs} %.")
+            elif floor.standing == "above":
+                better = True
+                said.append(f"By {measure}, the {floor.name} beats the model: {theirs} % against {own} %.")
+            elif floor.standing == "level":
+                said.append(f"By {measure}, the {floor.name} ({theirs} %) and the model ({own} %) are level.")
+    if better:
+        said.append(
+            "If one of these answers for each picture is all you need, use what beats the model: it is simpler and "
+            "better. The model is for the rest: words of its own, questions, examples in the prompt."
+        )
+    return said or ["The model is above chance, above itself without looking, and above all of its floors."]
+
+
+def page(line: Line, said: Sequence[str], facts: dict[str, str], again: str, folder: Path) -> Report:
+    """The report: what came out, what it is beside, what was done."""
+    result, asks = line.result, any(asked(item.query) for item in line.result.task.items)
+    choice, exact = result.value("choice"), result.value("exact")
+    best = max(line.floors, key=lambda floor: floor.value("choice"))
+    shown = Episodes(
+        "How it chooses", "What was held out, with every candidate's share.", result, line.floors, 16 if asks else 6
+    )
+    gallery = Gallery("What it says", "Held out, said without candidates.", result)
+    return Report(
+        title="A frozen language model learns to see your pictures",
+        lead=" ".join(said),
+        headline=(
+            (
+                f"{choice:.0%}",
+                f"of choices right, on pictures held out; chance {result.task.chance:.0%}",
+            ),
+            (f"{exact:.0%}", "answered word for word, no candidates given"),
+            (f"{best.value('choice'):.0%}", f"chosen rightly by the best floor, {best.name}"),
+        ),
+        lines=[line],
+        galleries=() if asks else (gallery,),
+        episodes=(shown,),
+        curves=(Curve("Learning", "step", "loss in nats", _losses(folder)),),
+        trained=facts,
+        repeat=(again,),
+        notes=(
+            f"{result.task.note[0].upper()}{result.task.note[1:]}.",
+            "Neighbours and probe know the training pictures and what was said of them, within the same question.",
+            "Duplicates, also recompressed or resized ones, stayed in one part.",
+            "What is called small, large, similar and different: lorgnette.evaluation.quadrants.",
+        ),
+    )
+
+
+def _row(document: Document) -> tuple[str, str]:
+    return str(document.images[0].source), asked(document)
+
+
+def _losses(folder: Path) -> list[Series]:
+    records = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    return [
+        Series(name, [(record["step"], record[key]) for record in records if key in record])
+        for name, key in (("training", "loss"), ("validation", "validation/loss"))
+    ]
