@@ -4,7 +4,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 
-.PHONY: quickstart smoke test test-all lint venv docs data clean
+.PHONY: quickstart smoke test test-all lint venv docs clean
 
 quickstart: $(READY)  ## teach Gemma 3 270M to see the embedded pictures, and write a report (about ten minutes)
 	$(BIN)/lorgnette quickstart
@@ -24,8 +24,8 @@ lint: $(READY)
 	$(BIN)/lint-imports --no-cache
 	$(BIN)/mypy
 
-docs: $(READY)        ## the architecture page's figures and the command-line reference
-	$(BIN)/python tools/build_docs.py
+docs: $(READY)        ## the pages and the reference, into site/
+	$(BIN)/mkdocs build --quiet
 
 venv: $(READY)
 

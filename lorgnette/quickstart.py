@@ -50,10 +50,10 @@ TEMPLATE = "This is a {}."
 class Scale:
     """How much is done. Nothing here was chosen by looking at the test style."""
 
-    concepts: int = 400
+    concepts: int = 300
     copies: int = 3
     align_steps: int = 300
-    steps: int = 150
+    steps: int = 120
     batch: int = 64
     queries: int = 300
     new_queries: int = 200
@@ -77,7 +77,7 @@ def quickstart(*, smoke: bool = False, folder: Path = Path("runs/quickstart"), s
 
     Args:
         smoke: the same in about a minute, with a fraction of the data; its figures mean nothing.
-        folder: where checkpoint, figures, predictions and report go; it must not hold a run yet.
+        folder: where checkpoint, figures, predictions and report go. A quickstart that was interrupted there goes on.
         seed: of everything that is drawn.
     """
     console, start = Console(width=None if sys.stdout.isatty() else 120), time.perf_counter()
@@ -100,7 +100,7 @@ def quickstart(*, smoke: bool = False, folder: Path = Path("runs/quickstart"), s
         seed=seed,
         say=say,
     )
-    system = train_phases(phases, folder)
+    system = train_phases(phases, folder, resume=True)
     assert isinstance(system, Frozen)
     trained = time.perf_counter() - start
     console.print(f"Trained after {trained:.0f} s. Now the questions.")

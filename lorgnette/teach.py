@@ -219,7 +219,7 @@ def measure(system: Frozen, task: Task, shelf: Sequence[Document], topic: Topic,
     queries = [item.query for item in task.items]
     store = precompute(system.see, system.layout, [shelf, queries], known=dict(system.layout.features or {}))
     system.layout.features = store
-    raw: dict[str, Float[ndarray, d]] = {}
+    raw: dict[str, Float[ndarray, " d"]] = {}
 
     def pixel(picture: Image) -> Float[ndarray, "d"]:
         if picture.digest not in raw:
@@ -227,7 +227,7 @@ def measure(system: Frozen, task: Task, shelf: Sequence[Document], topic: Topic,
         return raw[picture.digest]
 
     def encoder(picture: Image) -> Float[ndarray, "d"]:
-        vector: Float[ndarray, d] = store[picture.digest][0].numpy()
+        vector: Float[ndarray, " d"] = store[picture.digest][0].numpy()
         return vector
 
     with blinded(Engine(system, batch_size=16)) as dark:

@@ -25,7 +25,7 @@ import PIL
 import PIL.features
 import PIL.Image
 import resvg_py
-from emoji_names import EMOJIONE_V1, FORMER, MOZILLA, STREAMLINE
+from emoji_names import EMOJIONE_V1, FORMER, MOZILLA, STREAMLINE, WRONG
 from emoji_packages import MIT_TEXT, NAMES, STYLES, UNICODE, Package, Sources
 
 SIZE = 72
@@ -143,9 +143,10 @@ def pictures(sources: Sources, key: str, concepts: Concepts) -> Iterator[tuple[s
     package = STYLES[key]
     if key in ("google", "twitter"):
         for entry in sources.json(package, "emoji.json"):
-            if entry[f"has_img_{key}"]:
+            sequence = bare(entry["unified"])
+            if entry[f"has_img_{key}"] and (key, sequence) not in WRONG:
                 png = sources.files(package)[f"img/{key}/64/{entry['image']}"]
-                yield bare(entry["unified"]), PIL.Image.open(io.BytesIO(png)).convert("RGBA")
+                yield sequence, PIL.Image.open(io.BytesIO(png)).convert("RGBA")
         return
     icons: Iterator[tuple[str, str]]
     known = known_names(sources, concepts)
@@ -210,8 +211,8 @@ def attribution(sources: Sources, counts: dict[str, int]) -> str:
     lines.append("\n## concepts.json.gz: names and keywords (CLDR)\n")
     lines += [f"- licence: {UNICODE}"]
     lines += [f"- source: npm `{p.name}` {p.version}, SHA-256 of the tarball `{p.sha256}`" for p in NAMES]
-    lines.append("- order and taxonomy: npm `emoji-datasource-google` (MIT, Copyright (c) 2013 Cal Henderson)")
-    lines += ["\n## The MIT licence of Fluent Emoji\n", MIT_TEXT]
+    lines.append("- order and taxonomy: npm `emoji-datasource-google` (MIT, text below)")
+    lines += ["\n## The MIT licence\n", MIT_TEXT]
     lines += ["## The Unicode licence\n", sources.files(NAMES[0])["LICENSE"].decode().strip(), ""]
     return "\n".join(lines)
 

@@ -5,6 +5,9 @@ its own. Everything not listed here is found by its present name. An empty value
 out.
 """
 
+# Pictures of a package that show something else: (style, sequence).
+WRONG = {("google", "1F1E8-1F1F6")}  # the flag of Sark is that of Saudi Arabia
+
 # CLDR names of earlier Unicode versions, as the icon sets spell them.
 FORMER = {
     "a-button": "1F170",

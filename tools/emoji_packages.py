@@ -16,10 +16,12 @@ from typing import Any
 APACHE = "Apache-2.0 (https://www.apache.org/licenses/LICENSE-2.0)"
 BY = "CC-BY-4.0 (https://creativecommons.org/licenses/by/4.0/)"
 BY_SA = "CC-BY-SA-4.0 (https://creativecommons.org/licenses/by-sa/4.0/)"
+MOZILLA = f"{BY}: so Mozilla's LICENSE.md for the visual design; the package names the licence of the code"
 MIT = "MIT (text below)"
 UNICODE = "Unicode-3.0 (text below)"
 MIT_TEXT = """\
-Copyright (c) Microsoft Corporation.
+Copyright (c) Microsoft Corporation. (Fluent Emoji)
+Copyright (c) 2013 Cal Henderson (emoji-datasource)
 
 Permission is hereby granted, free of charge, to any person obtaining a copy of this software and associated
 documentation files (the "Software"), to deal in the Software without restriction, including without limitation the
@@ -83,7 +85,7 @@ STYLES = {
         "f3e72b3c59d05e1db03b7e308d55c0d05bd7ba3f625a90da1b79313c12858eef",
         "Firefox OS Emoji",
         "Mozilla",
-        APACHE,
+        MOZILLA,
     ),
     "fluent": Package(
         "@iconify-json/fluent-emoji",

@@ -45,7 +45,7 @@ class Plan:
     vision: str = "efficientnet_lite0"
 
 
-WHOLE = Plan(concepts=400, copies=3, align_steps=300, steps=150, batch=64, episodes=500, questions=500)
+WHOLE = Plan(concepts=300, copies=3, align_steps=300, steps=120, batch=64, episodes=500, questions=500)
 QUICK = Plan(concepts=60, copies=1, align_steps=60, steps=8, batch=16, episodes=24, questions=24)
 
 QA = "kind-of-thing questions, 4 shots, choice among 4"

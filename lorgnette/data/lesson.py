@@ -1,6 +1,7 @@
 """What the quickstart and the claims teach and ask: a few hundred things out of the embedded set, split by hand."""
 
 import random
+import re
 from dataclasses import dataclass
 from functools import partial
 
@@ -18,6 +19,8 @@ from lorgnette.document import Document
 
 CATEGORIES = ("Animals & Nature", "Food & Drink", "Travel & Places", "Activities", "Objects")
 """Things; not faces, people, signs or flags, which few words tell apart."""
+WORDS = 2
+"""The most words of a name: short captions are quick to learn from."""
 
 
 @dataclass(frozen=True)
@@ -48,7 +51,8 @@ def lesson(num_known: int, num_new: int, copies: int, seed: int) -> Lesson:
     """Draws the concepts, and `copies` versions of each training picture, the first of them as it was drawn."""
     table = all_concepts()
     wanted = set(drawn(TEST_STYLES[0])) & set(drawn(VALIDATION_STYLES[0])) & set(drawn(TRAIN_STYLES[0]))
-    things = [c for c in table if c in wanted and table[c].category in CATEGORIES]
+    short = {c for c in wanted if len(re.split(r"[\s-]+", table[c].name)) <= WORDS}
+    things = [c for c in table if c in short and table[c].category in CATEGORIES]
     rng = random.Random(seed)
     rest, held = [c for c in things if not is_held_out(c)], [c for c in things if is_held_out(c)]
     known, new = rng.sample(rest, min(num_known, len(rest))), rng.sample(held, min(num_new, len(held)))

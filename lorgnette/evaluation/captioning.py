@@ -3,9 +3,10 @@
 from collections.abc import Sequence
 
 from lorgnette.data.source import Source
-from lorgnette.document import Document
+from lorgnette.document import Document, Targets
 from lorgnette.errors import ConfigError, DataError
 from lorgnette.evaluation.items import Item, Task, decoys, documents, draws, group
+from lorgnette.evaluation.normalise import plain
 from lorgnette.prompts import answer
 
 
@@ -57,7 +58,9 @@ def captioning(
     items = []
     for some in groups.values():
         answers = [answer(document) for document in some]
-        wrong = decoys(answers, ways - 1, lambda i, text: True, seed)
+        # Whatever else is said of the picture is right too, and no wrong candidate.
+        known = [{plain(text) for text in (document.targets or Targets()).references} for document in some]
+        wrong = decoys(answers, ways - 1, lambda i, text: plain(text) not in known[i], seed)
         for document, right, others in zip(some, answers, wrong, strict=True):
             if len(others) == ways - 1:
                 items.append(_item(document, right, others, pool, shots, seed))

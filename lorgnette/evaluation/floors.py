@@ -119,7 +119,7 @@ def constant(task: Task, *, name: str = "one answer") -> Result:
 
 def _vectors(task: Task, features: Features, shelf: Sequence[Document]) -> dict[str, Float[ndarray, "d"]]:
     """Features by digest, every picture once."""
-    vectors: dict[str, Float[ndarray, d]] = {}
+    vectors: dict[str, Float[ndarray, " d"]] = {}
     for document in (*shelf, *(d for item in task.items for d in (item.query, *item.support))):
         for picture in document.images:
             if picture.digest not in vectors:

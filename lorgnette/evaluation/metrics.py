@@ -26,7 +26,7 @@ def bootstrap(
     sums = np.bincount(index, weights=values.astype(float), minlength=len(names))
     sizes = np.bincount(index, minlength=len(names))
     counts = np.random.default_rng(seed).multinomial(len(names), np.full(len(names), 1 / len(names)), size=draws)
-    means: Float[ndarray, draws] = (counts @ sums) / (counts @ sizes)
+    means: Float[ndarray, " draws"] = (counts @ sums) / (counts @ sizes)
     return means
 
 

@@ -90,7 +90,7 @@ class Engine:
         """
         tokenizer = self.system.layout.tokenizer
         tail = [tokenizer.eos] if end else []
-        scores: list[Float[Tensor, n]] = [torch.empty(0)] * len(prompts)
+        scores: list[Float[Tensor, " n"]] = [torch.empty(0)] * len(prompts)
         shared, rests, order = self._plan(prompts)
         for rows in order:
             tries = [Trie.of([[*tokenizer.encode(text), *tail] for text in candidates[row]]) for row in rows]
@@ -100,11 +100,12 @@ class Engine:
 
     def _plan(self, prompts: Sequence[Document]) -> tuple[Cache, list[Document], list[list[int]]]:
         """The state of what all prompts begin with, what is left of each, and rows of like length to run together."""
+        layout = self.system.layout
         for document in prompts:
             if not any(not isinstance(part, Text) or part.text for part in document.parts):
                 raise DataError("an empty prompt cannot be answered", where=document.key)
+            layout.spans(document)  # raises where the whole does not fit the context
         self._encode(prompts)
-        layout = self.system.layout
         common = _common_parts(prompts)
         cache = Cache()
         x, _ = self._embed([Document(common)], begin=True)
@@ -239,7 +240,7 @@ def _extended(visible: Bool[Tensor, "B S"], *, before: int = 0, after: int = 0) 
 
 def _common_parts(prompts: Sequence[Document]) -> tuple[Part, ...]:
     """The parts that all prompts begin with, leaving every prompt at least its last part of its own."""
-    most = min(len(document.parts) for document in prompts) - 1
+    most = min((len(document.parts) for document in prompts), default=1) - 1
     common: list[Part] = []
     for parts in zip(*(document.parts[:most] for document in prompts), strict=True):
         if any(not _same(parts[0], part) for part in parts[1:]):

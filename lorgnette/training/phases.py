@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -23,11 +24,13 @@ def train_phases(
     Raises:
         As `train` does.
     """
-    folder, system = Path(folder), None
+    folder, model = Path(folder), phases[0].model
     for number, run in enumerate(phases, start=1):
-        if system is not None:
-            run = replace(run, model=lambda trained=system: trained)
         where = folder if number == len(phases) else folder / "phases" / str(number)
-        system = train(run, where, resume=resume, device=device)
-    assert system is not None, "a recipe without phases"
+        system = train(replace(run, model=model), where, resume=resume, device=device)
+        model = partial(_given, system)
+    return system
+
+
+def _given(system: nn.Module) -> nn.Module:
     return system

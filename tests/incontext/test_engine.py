@@ -111,3 +111,15 @@ def test_blind_shows_one_black_picture(system):
 def test_an_empty_prompt_is_named(system):
     with pytest.raises(DataError, match="nothing: an empty prompt"):
         Engine(system).score([Document((), key="nothing")], [["a"]])
+
+
+def test_no_prompts_no_answers(system):
+    assert Engine(system).generate([]) == []
+    assert Engine(system).score([], []) == []
+
+
+def test_a_prompt_too_long_for_the_model_is_named_though_most_of_it_is_shared(system):
+    long = Text("word " * system.layout.context)
+    asked = [Document((long, picture(i), Text("?")), key=f"long {i}") for i in range(2)]
+    with pytest.raises(DataError, match=r"long 0: .* positions do not fit"):
+        Engine(system).score(asked, [["a"], ["a"]])

