@@ -60,7 +60,7 @@ def captioning(
         answers = [answer(document) for document in some]
         # Whatever else is said of the picture is right too, and no wrong candidate.
         known = [{plain(text) for text in (document.targets or Targets()).references} for document in some]
-        wrong = decoys(answers, ways - 1, lambda i, text: plain(text) not in known[i], seed)
+        wrong = decoys(answers, ways - 1, lambda i, text, known=known: plain(text) not in known[i], seed)
         for document, right, others in zip(some, answers, wrong, strict=True):
             if len(others) == ways - 1:
                 items.append(_item(document, right, others, pool, shots, seed))

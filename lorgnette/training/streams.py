@@ -45,7 +45,7 @@ class Loaded:
     broken: dict[int, DataError] = field(default_factory=dict)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Loader:
     """Reads batch after batch of a source.
 
@@ -69,6 +69,10 @@ class Loader:
     augment: Callable[[Document, np.random.Generator], Document] | None = None
     seed: int = 0
     pin: bool = False
+
+    def __repr__(self) -> str:
+        """Short: grain asks for it in every iterator, and a layout may hold thousands of features."""
+        return f"Loader({self.name})"
 
     def __call__(self, step: int) -> Loaded:
         """Batch `step`. Documents that cannot be read or laid out are left out, and named."""
