@@ -53,12 +53,12 @@ class Scale:
     concepts: int = 300
     copies: int = 3
     align_steps: int = 300
-    steps: int = 120
+    steps: int = 100
     batch: int = 64
     queries: int = 300
     new_queries: int = 200
-    episodes: int = 200
-    questions: int = 120
+    episodes: int = 120
+    questions: int = 96
 
 
 BINDINGS: tuple[tuple[str, Level, Literal["nonsense", "real"]], ...] = (
@@ -122,7 +122,7 @@ def quickstart(*, smoke: bool = False, folder: Path = Path("runs/quickstart"), s
 
 def measure(system: Frozen, taught: Lesson, scale: Scale, seed: int) -> list[Line]:
     """Every task, each with its floors."""
-    engine = Engine(system, batch_size=16)
+    engine = Engine(system)
     shelf = [taught.plain[i] for i in range(len(taught.plain))]
     known = dict(system.layout.features or {})
     store = precompute(system.see, system.layout, [taught.test, taught.unseen, taught.hands], known=known)
@@ -134,7 +134,7 @@ def measure(system: Frozen, taught: Lesson, scale: Scale, seed: int) -> list[Lin
     angles = directions(encoder)
 
     def blind(task: Task, *, open_ended: bool = True) -> Result:
-        with blinded(Engine(system, batch_size=16)) as dark:
+        with blinded(Engine(system)) as dark:
             return evaluate(dark, task, open_ended=open_ended, name="test-blind")
 
     lines = []
@@ -162,7 +162,8 @@ def measure(system: Frozen, taught: Lesson, scale: Scale, seed: int) -> list[Lin
             nearest(asked, pixels, kinds, name="pixel neighbour"),
             nearest(asked, angles, kinds, name="encoder neighbour"),
         ]
-        lines.append(Line(f"What kind of thing, {shots} shots", evaluate(engine, asked), tuple(floors)))
+        said = evaluate(engine, asked, open_ended=shots == 3)
+        lines.append(Line(f"What kind of thing, {shots} shots", said, tuple(floors)))
     for label, level, names in BINDINGS:
         for shots in (1, 3):
             bound = concept_binding(
@@ -181,7 +182,8 @@ def measure(system: Frozen, taught: Lesson, scale: Scale, seed: int) -> list[Lin
                 nearest(bound, pixels, name="pixel neighbour"),
                 nearest(bound, angles, name="encoder neighbour"),
             ]
-            lines.append(Line(f"{label}, {shots} shots", evaluate(engine, bound), tuple(floors)))
+            said = evaluate(engine, bound, open_ended=shots == 3)
+            lines.append(Line(f"{label}, {shots} shots", said, tuple(floors)))
     return lines
 
 

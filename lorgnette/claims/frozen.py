@@ -45,7 +45,7 @@ class Plan:
     vision: str = "efficientnet_lite0"
 
 
-WHOLE = Plan(concepts=300, copies=3, align_steps=300, steps=120, batch=64, episodes=500, questions=500)
+WHOLE = Plan(concepts=300, copies=3, align_steps=300, steps=100, batch=64, episodes=500, questions=500)
 QUICK = Plan(concepts=60, copies=1, align_steps=60, steps=8, batch=16, episodes=24, questions=24)
 
 QA = "kind-of-thing questions, 4 shots, choice among 4"
@@ -72,7 +72,7 @@ def run(plan: Plan, folder: Path, seed: int, say: Callable[[str], None]) -> list
     for name in ("finetuned", "scratch", "train-blind", "frozen"):
         say(f"Training {name} ...")
         system = _arm(name, taught, plan, folder, seed)
-        engine = Engine(system, batch_size=16)
+        engine = Engine(system)
         found = evaluate(engine, asked[1], name=name)
         arms[name], open_ended[name] = found, found
         if name == "train-blind":
@@ -84,7 +84,7 @@ def run(plan: Plan, folder: Path, seed: int, say: Callable[[str], None]) -> list
     nonsense = choose(three)
     real = choose(bind(inner_shots=3, names="real"))
     five = evaluate(engine, bind(inner_shots=3, ways=5), choice=False)
-    with blinded(Engine(system, batch_size=16)) as dark:
+    with blinded(Engine(system)) as dark:
         blind = evaluate(dark, one, open_ended=False, name="test-blind")
     claim = {declared.name: declared for declared in CLAIMS}
     return [
@@ -152,7 +152,7 @@ def _caption_nll(system: Frozen, taught: Lesson, preamble: str) -> np.ndarray:
         Document((*([Text(preamble)] if preamble else []), *question(document)), key=document.key)
         for document in documents
     ]
-    scores = Engine(system, batch_size=16).score(prompts, [[answer(document)] for document in documents])
+    scores = Engine(system).score(prompts, [[answer(document)] for document in documents])
     return -torch.cat(scores).numpy()
 
 

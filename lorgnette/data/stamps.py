@@ -37,7 +37,7 @@ class Stamps:
             fix = "Install the Debian package tuxpaint-stamps-default, or name the folder `stamps` of Tux Paint."
             raise ResourceError("there are no stamps", where=self.folder, fix=fix)
         self._items: list[tuple[Path, str]] = []
-        locales = set()
+        locales: set[str] = set()
         for path in sorted(self.folder.rglob("*.txt")):
             picture = path.with_suffix(".png")
             if path.relative_to(self.folder).parts[0] in leave_out or not picture.is_file():

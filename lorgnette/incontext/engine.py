@@ -53,7 +53,7 @@ class Engine:
         chunk: rows of the vocabulary head computed together; bounds memory.
     """
 
-    def __init__(self, system: Prompted, *, batch_size: int = 32, chunk: int = 128) -> None:
+    def __init__(self, system: Prompted, *, batch_size: int = 64, chunk: int = 128) -> None:
         self.system, self.batch_size, self.chunk = system, batch_size, chunk
         self.device = next(system.language.parameters()).device
         self.seen: dict[str, Float[Tensor, "Q E"]] = {}

@@ -152,7 +152,7 @@ def adapt(
     language_lr: float = 1e-5,
     weight_decay: float = 0.1,
     batch: int = 64,
-    steps: int = 120,
+    steps: int = 100,
     align_batch: int = 256,
     align_steps: int = 300,
     align_lr: float = 2e-3,

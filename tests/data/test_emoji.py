@@ -17,7 +17,7 @@ from lorgnette.data.source import Concat, Subset
 from lorgnette.errors import ConfigError
 
 COUNTS = {
-    "google": 1911,
+    "google": 1910,
     "twitter": 1911,
     "noto-v1": 1237,
     "fxemoji": 880,
@@ -100,7 +100,8 @@ def test_document():
     assert document.text == "cat"
     assert document.parts[1].weight == 1.0
     assert document.images[0].open().mode == "RGB"
-    assert document.meta["keywords"] and "cats" in document.meta["keywords"]
+    assert document.meta["keywords"]
+    assert "cats" in document.meta["keywords"]
     del document.meta["keywords"]
     assert document.meta == {
         "style": "google",
@@ -190,7 +191,8 @@ def test_countries():
         concept.country: concept.name for concept in emoji.all_concepts().values() if concept.country is not None
     }
     assert countries["EG"] == "flag: Egypt"
-    assert "EU" not in countries and "UN" not in countries
+    assert "EU" not in countries
+    assert "UN" not in countries
     assert len(countries) == 250  # ISO 3166 has 249, and Kosovo
     assert Emoji(["google"], "all", concepts=["1F1EA-1F1EC"])[0].meta["country"] == "EG"
 

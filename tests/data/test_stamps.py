@@ -1,4 +1,4 @@
-"""The stamps reader, on a folder laid out as the Debian package lays it out, and on the package where it is installed."""
+"""The stamps reader, on a folder laid out as the Debian package is, and on the package where it is installed."""
 
 import pickle
 
@@ -40,7 +40,8 @@ def test_documents(folder):
         "mirror": False,
         "locale": "en",
     }
-    assert ant.meta["cartoon"] and ant.meta["mirror"]
+    assert ant.meta["cartoon"]
+    assert ant.meta["mirror"]
     assert ant.meta["subcategory"] == "insects/cartoon"
     assert frog.images[0].open().getpixel((3, 3)) == (127, 227, 127)
 
@@ -48,7 +49,7 @@ def test_documents(folder):
 def test_languages(folder):
     assert [d.text for d in Stamps(folder, "de")] == ["Ein Frosch.", "Eine Ameise."]
     assert [d.text for d in Stamps(folder, "fr")] == ["Une grenouille."]
-    with pytest.raises(ConfigError, match="no stamp has a sentence in 'es'. There are: af, de, en, fr."):
+    with pytest.raises(ConfigError, match=r"no stamp has a sentence in 'es'\. There are: af, de, en, fr\."):
         Stamps(folder, "es")
 
 
