@@ -222,9 +222,7 @@ def _dequantise(data: np.ndarray, packed: Packed, minus: float) -> Tensor:
         from gguf.constants import GGML_QUANT_SIZES, GGMLQuantizationType
         from gguf.quants import dequantize
     except ImportError as error:
-        raise ResourceError(
-            "reading GGUF files needs the package gguf", fix="pip install gguf."
-        ) from error
+        raise ResourceError("reading GGUF files needs the package gguf", fix="pip install gguf.") from error
     kind = GGMLQuantizationType(packed.kind)
     per_block, num_bytes = GGML_QUANT_SIZES[kind]
     *rows, columns = packed.shape

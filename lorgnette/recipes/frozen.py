@@ -13,6 +13,7 @@ import tyro
 from torch import nn
 
 from lorgnette import language as languages
+from lorgnette.data.interleave import Interleaved
 from lorgnette.data.named import open_data
 from lorgnette.data.source import Source
 from lorgnette.features import precompute
@@ -152,6 +153,7 @@ def adapt(
     language_lr: float = 1e-5,
     weight_decay: float = 0.1,
     batch: int = 64,
+    pairs: int = 3,
     steps: int = 100,
     align_batch: int = 256,
     align_steps: int = 300,
@@ -164,8 +166,9 @@ def adapt(
 ) -> list[Run]:
     """Frozen in minutes on a CPU: a pretrained, frozen encoder; the connector first learns where the words lie.
 
-    Three departures from the paper: the encoder is pretrained and does not learn, the connector has a hidden layer and
-    gives embeddings of the words' length, and word alignment comes before the captions and stays beside them.
+    Departures from the paper: the encoder is pretrained and does not learn, the connector has a hidden layer and
+    gives embeddings of the words' length, and word alignment comes before the captions and stays beside them. Captions
+    come several to a document.
 
     Args:
         data: "emoji", "stamps", or a JSONL, CSV, or folder of your own pictures and captions.
@@ -181,6 +184,7 @@ def adapt(
         language_lr: of the language model, where it learns: the paper's rate for its controls.
         weight_decay: decoupled.
         batch: captions per step.
+        pairs: captions per document, each under its picture; 1, as in the paper, has pictures at the beginning only.
         steps: of the captions' phase.
         align_batch: captions per step of word alignment, in which no language model runs.
         align_steps: its steps.
@@ -224,6 +228,9 @@ def adapt(
         reading = Learn(language_lr, weight_decay)
     stream = captions.data["captions"]
     words = replace(stream, batch=min(align_batch, len(stream.source)))
+    if pairs > 1:
+        apart = [stream.source[i] for i in range(len(stream.source))]
+        stream = replace(stream, source=Interleaved(apart, pairs, seed=seed), batch=max(1, stream.batch // pairs))
     captions = replace(
         captions,
         recipe="frozen.adapt",
