@@ -59,7 +59,7 @@ def run(name: str, arguments: list[str]) -> None:
     elif name == "train":
         from lorgnette.recipes import frozen
 
-        recipes = {"frozen.pretrain": frozen.pretrain, "frozen.adapt": frozen.adapt}
+        recipes: dict[str, Callable[..., Any]] = {"frozen.pretrain": frozen.pretrain, "frozen.adapt": frozen.adapt}
         tyro.extras.subcommand_cli_from_dict(
             {recipe: in_folder(recipe, function) for recipe, function in recipes.items()},
             prog="lorgnette train",

@@ -43,7 +43,7 @@ from lorgnette.recipes.frozen import adapt
 from lorgnette.systems.frozen import Frozen
 from lorgnette.training import train_phases
 
-TEMPLATE = "This is a {}."
+TEMPLATE = "{}"  # as a caption stands; chosen, with calibration and without induction, on the validation style
 
 
 @dataclass(frozen=True)
@@ -174,6 +174,8 @@ def measure(system: Frozen, taught: Lesson, scale: Scale, seed: int) -> list[Lin
                 level=level,
                 names=names,
                 template=TEMPLATE,
+                induction=False,
+                calibrated=True,
                 episodes=scale.episodes,
                 seed=seed,
             )
@@ -251,6 +253,8 @@ def page(
         notes=(
             "Where a floor wins it is marked. A nearest neighbour in the encoder's features can bind words; "
             "it cannot write a caption, answer a question, or name what no picture showed.",
+            "Choices between bound names are calibrated: what counts is how much the query's picture adds to a name's "
+            "likelihood over a blank one. Open-ended answers are not. No sentence of task induction comes first.",
             "Worked examples at instance level show the query's concept as other hands draw it; at category level no "
             "example shows the query's concept.",
             "Concepts are held out by cluster, in every style. The connector's settings were chosen on another style "

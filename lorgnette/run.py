@@ -14,7 +14,7 @@ from lorgnette.errors import ConfigError
 from lorgnette.policy import Learn, Policy
 from lorgnette.shapes import Batch
 
-Objective = Callable[[nn.Module, Batch], dict[str, Tensor]]
+Objective = Callable[[Any, Batch], dict[str, Tensor]]
 
 
 def require(condition: bool, field: str, problem: str, fix: str = "") -> None:

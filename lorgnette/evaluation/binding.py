@@ -33,6 +33,7 @@ def concept_binding(
     names: Literal["nonsense", "real"] = "nonsense",
     call: Callable[[Document], str] | None = None,
     induction: bool = True,
+    calibrated: bool = False,
     drawn: int | None = None,
     template: str = "This is a {}.",
     episodes: int = 500,
@@ -58,6 +59,7 @@ def concept_binding(
         names: "real" is the Real-Name variant.
         call: the real name of the class of a document; None is its caption where classes are concepts, else the class.
         induction: begin with "Answer with dax or blicket."
+        calibrated: choose by what the query's picture adds to each name's likelihood; the paper does not.
         drawn: draw episodes for so many inner-shots, and show the first `inner_shots` of them: tasks that differ in
             inner-shots or repeats alone then share queries, classes and pictures, and their differences are paired.
         template: the sentence under a picture, `{}` in the place of the name. A plain "{}" is a caption.
@@ -97,7 +99,12 @@ def concept_binding(
 
     items = tuple(map(item, sampler.episodes(episodes, seed)))
     return Task(
-        name, items, 1 / ways, max_tokens=8, note=f"{inner_shots} inner-shots, {repeats} repeats, {level} level"
+        name,
+        items,
+        1 / ways,
+        calibrated=calibrated,
+        max_tokens=8,
+        note=f"{inner_shots} inner-shots, {repeats} repeats, {level} level",
     )
 
 

@@ -60,7 +60,11 @@ def captioning(
         answers = [answer(document) for document in some]
         # Whatever else is said of the picture is right too, and no wrong candidate.
         known = [{plain(text) for text in (document.targets or Targets()).references} for document in some]
-        wrong = decoys(answers, ways - 1, lambda i, text, known=known: plain(text) not in known[i], seed)
+
+        def fits(i: int, text: str, known: Sequence[set[str]] = known) -> bool:
+            return plain(text) not in known[i]
+
+        wrong = decoys(answers, ways - 1, fits, seed)
         for document, right, others in zip(some, answers, wrong, strict=True):
             if len(others) == ways - 1:
                 items.append(_item(document, right, others, pool, shots, seed))

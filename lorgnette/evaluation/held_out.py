@@ -19,7 +19,7 @@ from lorgnette.evaluation.captioning import captioning
 from lorgnette.evaluation.floors import Features, directions, nearest, pixels, probe
 from lorgnette.evaluation.items import Task
 from lorgnette.evaluation.normalise import plain
-from lorgnette.evaluation.run import Result, record
+from lorgnette.evaluation.run import Record, Result, record
 from lorgnette.prompts import answer, question
 
 Topic = Callable[[Document], str]
@@ -97,7 +97,8 @@ def by_topic(
     task: Task, topic: Topic, shelf: Sequence[Document], floor: Callable[[Task, Sequence[Document]], Result]
 ) -> Result:
     """A floor that knows the question; what nobody knows two answers to is asked with the whole shelf."""
-    shelves, records, name = _divided(shelf, topic), {}, ""
+    shelves, name = _divided(shelf, topic), ""
+    records: dict[str, Record] = {}
     for text in sorted({topic(item.query) for item in task.items}):
         some = shelves.get(text, [])
         if len({answer(document).strip() for document in some}) < 2:

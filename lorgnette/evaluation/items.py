@@ -2,13 +2,18 @@
 
 import random
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+
+import PIL.Image
 
 from lorgnette.data.source import Source
 from lorgnette.document import Document, Image, Text
 from lorgnette.errors import ConfigError
 from lorgnette.evaluation.normalise import plain
 from lorgnette.prompts import prompt
+
+BLANK = Image(PIL.Image.new("RGB", (64, 64), "white"))
+"""A picture without content."""
 
 
 @dataclass(frozen=True)
@@ -79,6 +84,8 @@ class Task:
     Attributes:
         chance: the accuracy of a likelihood choice that knows nothing.
         end: what closes the induction and every worked example; it also ends an open-ended answer.
+        calibrated: a choice compares how much likelier each candidate is than after the same prompt with a blank
+            picture for the query's (Zhao et al. 2021, arXiv:2102.09690); what the prompt alone says does not count.
         eos: whether the likelihood of a candidate counts the end-of-sequence token after it.
         max_tokens: the most tokens of an open-ended answer.
         normalise: when two texts are the same answer.
@@ -89,6 +96,7 @@ class Task:
     items: tuple[Item, ...]
     chance: float
     end: str = "\n"
+    calibrated: bool = False
     eos: bool = False
     max_tokens: int = 16
     normalise: Callable[[str], str] = plain
@@ -97,6 +105,14 @@ class Task:
     def prompt(self, item: Item) -> Document:
         """What the model reads before it answers."""
         return prompt(item.query, item.support, induction=item.induction, end=self.end)
+
+    def blank(self, item: Item) -> Document:
+        """The same prompt with a blank picture for the query's last."""
+        document = self.prompt(item)
+        parts = list(document.parts)
+        last = max(i for i, part in enumerate(parts) if isinstance(part, Image))
+        parts[last] = BLANK
+        return replace(document, parts=tuple(parts))
 
     def right(self, item: Item, text: str) -> bool:
         """Whether an open-ended answer is the name, and nothing else."""

@@ -116,7 +116,7 @@ def quadrant(
         topic: answers are compared within a topic: the question.
     """
     seen: set[tuple[str, str]] = set()
-    chosen = []
+    chosen: list[Document] = []
     for document in draws(seed, "quadrant").sample(list(training), len(training)):
         if (place := (topic(document), group(document))) not in seen and len(chosen) < MOST:
             seen.add(place)

@@ -27,7 +27,8 @@ class Record:
         prompt: the prompt, with `<image>` for pictures.
         generated, ended: the open-ended answer, and whether the model ended it itself; None where none was asked for.
         exact: the answer is the name, and the model ended it there.
-        scores: log-likelihood of each candidate in nats, or what a floor ranks by.
+        scores: log-likelihood of each candidate in nats (less that after a blank picture, where the task is
+            calibrated), or what a floor ranks by.
         chosen: the candidate with the highest score.
         correct: it is the right one.
     """
@@ -97,7 +98,11 @@ def evaluate(
     start = perf_counter()
     prompts = [task.prompt(item) for item in task.items]
     answers = engine.generate(prompts, max_tokens=task.max_tokens, stop=task.end) if open_ended else []
-    scores = engine.score(prompts, [item.candidates for item in task.items], end=task.eos) if choice else []
+    candidates = [item.candidates for item in task.items]
+    scores = engine.score(prompts, candidates, end=task.eos) if choice else []
+    if choice and task.calibrated:
+        blanks = engine.score([task.blank(item) for item in task.items], candidates, end=task.eos)
+        scores = [score - blank for score, blank in zip(scores, blanks, strict=True)]
     records = [
         record(
             task,

@@ -43,7 +43,8 @@ class WordAlignment:
     def __call__(self, model: nn.Module, batch: Batch) -> dict[str, Tensor]:
         if not isinstance(model, Shows):
             raise ConfigError(f"{type(model).__name__} shows no pictures among words", where="word alignment")
-        patches = batch.patches if batch.patches is not None else model.see(batch.images)
+        patches = batch.patches if batch.images is None else model.see(batch.images)
+        assert patches is not None, "a batch without pictures"
         visual = F.normalize(model.look(patches)[batch.media[:, 0]].float(), dim=-1)
         target = self.targets(model.language, batch, visual.shape[1])
         distance = 1 - (visual * target).sum(-1).mean()

@@ -7,7 +7,7 @@ lorgnette train frozen.pretrain --data emoji --control scratch --seed 1
 import random
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import tyro
 from torch import nn
@@ -92,7 +92,7 @@ def pretrain(
     train, validation = sources if sources is not None else open_data(data, seed=seed)
     learns_words = control != "frozen"
     rate = lr if lr is not None else (1e-5 if learns_words else 3e-4)
-    arguments = {
+    arguments: dict[str, Any] = {
         "language": language,
         "vision": vision,
         "pretrained_vision": pretrained_vision,
@@ -167,8 +167,8 @@ def adapt(
     """Frozen in minutes on a CPU: a pretrained, frozen encoder; the connector first learns where the words lie.
 
     Departures from the paper: the encoder is pretrained and does not learn, the connector has a hidden layer and
-    gives embeddings of the words' length, and word alignment comes before the captions and stays beside them. Captions
-    come several to a document.
+    gives embeddings of the words' length, and word alignment comes before the captions and stays beside them. Half of
+    the captions come several to a document.
 
     Args:
         data: "emoji", "stamps", or a JSONL, CSV, or folder of your own pictures and captions.
@@ -184,7 +184,7 @@ def adapt(
         language_lr: of the language model, where it learns: the paper's rate for its controls.
         weight_decay: decoupled.
         batch: captions per step.
-        pairs: captions per document, each under its picture; 1, as in the paper, has pictures at the beginning only.
+        pairs: half of the captions come so many to a document; 1, as in the paper, has pictures at the beginning only.
         steps: of the captions' phase.
         align_batch: captions per step of word alignment, in which no language model runs.
         align_steps: its steps.
@@ -228,14 +228,16 @@ def adapt(
         reading = Learn(language_lr, weight_decay)
     stream = captions.data["captions"]
     words = replace(stream, batch=min(align_batch, len(stream.source)))
+    streams = {"captions": stream}
     if pairs > 1:
         apart = [stream.source[i] for i in range(len(stream.source))]
-        stream = replace(stream, source=Interleaved(apart, pairs, seed=seed), batch=max(1, stream.batch // pairs))
+        pages = Stream(Interleaved(apart, pairs, seed=seed), batch=max(1, batch // 2 // pairs))
+        streams = {"captions": replace(stream, batch=max(1, stream.batch // 2)), "pages": pages}
     captions = replace(
         captions,
         recipe="frozen.adapt",
-        data={"captions": stream, "words": words},
-        objectives={**captions.objectives, "words": WordAlignment()},
+        data={**streams, "words": words},
+        objectives={**dict.fromkeys(streams, captions.objectives["captions"]), "words": WordAlignment()},
         policy={**captions.policy, "language.*": reading},
     )
     align = replace(

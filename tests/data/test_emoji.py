@@ -19,14 +19,14 @@ from lorgnette.errors import ConfigError
 COUNTS = {
     "google": 1910,
     "twitter": 1911,
-    "noto-v1": 1237,
-    "fxemoji": 880,
+    "noto-v1": 1235,
+    "fxemoji": 878,
     "fluent": 1595,
     "fluent-flat": 1595,
     "streamline": 592,
     "openmoji": 1911,
-    "emojione": 1373,
-    "emojione-v1": 1167,
+    "emojione": 1372,
+    "emojione-v1": 1165,
 }
 
 
