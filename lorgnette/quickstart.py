@@ -11,7 +11,7 @@ import platform
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -179,8 +179,10 @@ def measure(system: Frozen, taught: Lesson, scale: Scale, seed: int) -> list[Lin
                 episodes=scale.episodes,
                 seed=seed,
             )
+            # Calibrated, a blind choice is chance by construction; without, it says what the prompt alone gives away.
+            blinds = [blind(replace(bound, calibrated=False), open_ended=False)] if level == "instance" else []
             floors = [
-                blind(bound, open_ended=False),
+                *blinds,
                 nearest(bound, pixels, name="pixel neighbour"),
                 nearest(bound, angles, name="encoder neighbour"),
             ]
