@@ -36,14 +36,16 @@ class LanguageModelling:
     Args:
         rows: restricts the softmax to these token ids, an approximation for training with large vocabularies: the loss
             is then lower than over all of them.
+        others: beside `rows`, so many ids drawn anew over the whole vocabulary at every call: what is never pushed down
+            comes up.
         chunk: positions per application of the head.
 
     Raises:
         ConfigError: `rows` repeats an id, or a target is not among them.
     """
 
-    def __init__(self, rows: Sequence[int] | None = None, chunk: int = 256) -> None:
-        self.chunk = chunk
+    def __init__(self, rows: Sequence[int] | None = None, chunk: int = 256, others: int = 0) -> None:
+        self.chunk, self.others = chunk, others
         self.rows = None if rows is None else torch.tensor(list(rows))
         if rows is not None and len(set(rows)) != len(rows):
             raise ConfigError("ids are repeated", where="LanguageModelling", field="rows")
@@ -56,6 +58,9 @@ class LanguageModelling:
         targets, weights = batch.tokens[:, 1:][supervised], batch.weights[:, 1:][supervised]
         rows = None if self.rows is None else self.rows.to(targets.device)
         if rows is not None:
+            if self.others:
+                drawn = torch.randint(language.vocab_size, (self.others,), device=rows.device)
+                rows = torch.cat([rows, drawn]).unique()
             targets = _among(rows, targets, language)
         learnt = [p for p in language.head_parameters() if p.requires_grad]
 

@@ -4,7 +4,6 @@ lorgnette train frozen.pretrain --data captions.jsonl
 lorgnette train frozen.pretrain --data emoji --control scratch --seed 1
 """
 
-import random
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Annotated, Any, Literal
@@ -83,7 +82,8 @@ def pretrain(
         patience: stop after so many validations without a better validation loss.
         validate_every: steps between validations.
         vocabulary: take the softmax over the captions' own tokens, the first so many of the vocabulary and as many
-            others only; it saves half the time where the vocabulary is large. None takes all, as the paper does.
+            others, drawn anew at every step; it saves half the time where the vocabulary is large. None takes all, as
+            the paper does.
         precision: how a frozen language model is stored; "auto" is bfloat16 where the machine multiplies it fast.
         seed: of weights, data order and dropout.
         sources: training and validation documents, instead of `data`.
@@ -114,6 +114,7 @@ def pretrain(
             system.layout.features = precompute(system.see, system.layout, [train, validation], progress=say)
         return system
 
+    others = vocabulary or 0
     policy: Policy = {
         "vision.*": Learn(rate, weight_decay) if learn_vision else Frozen(),
         "connector.*": Learn(rate, weight_decay),
@@ -124,7 +125,7 @@ def pretrain(
         arguments=arguments,
         model=model,
         data={"captions": Stream(train, batch=min(batch, len(train)))},
-        objectives={"captions": LanguageModelling(rows=_rows(language, [train, validation], vocabulary, seed))},
+        objectives={"captions": LanguageModelling(_rows(language, [train, validation], vocabulary), others=others)},
         policy=policy,
         steps=steps,
         optimizer=Optimizer(betas=(0.9, 0.95)),
@@ -189,7 +190,7 @@ def adapt(
         align_batch: captions per step of word alignment, in which no language model runs.
         align_steps: its steps.
         align_lr: its learning rate.
-        vocabulary: take the softmax over the captions' own tokens, the first so many and as many others only.
+        vocabulary: take the softmax over the captions' own tokens, the first so many, and as many others drawn anew.
         precision: how the language model is stored; "auto" is bfloat16 where the machine multiplies it fast.
         seed: of weights, data order and dropout.
         sources: training and validation documents, instead of `data`.
@@ -252,16 +253,11 @@ def adapt(
     return [align, captions]
 
 
-def _rows(language: str, sources: Sequence[Source], vocabulary: int | None, seed: int) -> list[int] | None:
-    """The tokens of all answers, end-of-sequence, the first `vocabulary` ids and as many others; None for all of them.
-
-    The others, drawn over the whole vocabulary, stand for all that is left out: what is never pushed down comes up.
-    """
+def _rows(language: str, sources: Sequence[Source], vocabulary: int | None) -> list[int] | None:
+    """The tokens of all answers, end-of-sequence, and the first `vocabulary` ids; None for all of them."""
     if vocabulary is None:
         return None
     tokenizer = languages.load(language).tokenizer
     answers = {answer(source[i]) for source in sources for i in range(len(source))}
     used = {token for text in answers for token in tokenizer.encode(text)}
-    first = range(min(vocabulary, len(tokenizer)))
-    others = random.Random(seed).sample(range(len(tokenizer)), len(first))
-    return sorted(used | {tokenizer.eos} | set(first) | set(others))
+    return sorted(used | {tokenizer.eos} | set(range(min(vocabulary, len(tokenizer)))))

@@ -11,10 +11,12 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
+from lorgnette.document import Document, Text
 from lorgnette.errors import ConfigError
 from lorgnette.language import LanguageModel, load
 from lorgnette.objectives.language_modelling import LanguageModelling
 from lorgnette.shapes import Batch
+from lorgnette.systems import frozen
 
 
 class Plain(nn.Module):
@@ -181,3 +183,18 @@ def test_peak_memory_does_not_grow_with_the_text() -> None:
     hidden = 3 * 400 * 48 * 4
     assert peaks[1] - peaks[0] < 6 * hidden, "a few copies of the hidden states, no logits"
     assert peaks[1] < 3 * 400 * 4259 * 4 / 4, "a quarter of the full logits"
+
+
+def test_other_rows_are_drawn_anew_and_bring_the_loss_nearer_to_the_whole():
+    torch.manual_seed(0)
+    system = frozen.build(language="tiny-random", vision="tiny-random").eval()
+    batch = system.layout([Document((Text("a"), Text("bc", weight=1.0)))])
+    rows = sorted(set(batch.tokens[batch.weights > 0].tolist()))
+    whole, few = LanguageModelling()(system, batch)["loss"], LanguageModelling(rows)(system, batch)["loss"]
+    some = [LanguageModelling(rows, others=40)(system, batch)["loss"].item() for _ in range(4)]
+    assert len(set(some)) > 1
+    assert all(few < loss < whole for loss in some)
+    torch.manual_seed(1)
+    first = LanguageModelling(rows, others=40)(system, batch)["loss"]
+    torch.manual_seed(1)
+    assert torch.equal(first, LanguageModelling(rows, others=40)(system, batch)["loss"])
