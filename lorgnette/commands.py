@@ -54,7 +54,7 @@ def evaluate(
         run: the folder of a run or a checkpoint.
         task: "captions"; "binding" (dax or blicket), also by category and with real names; "fast-vqa"; or a question.
         shots: worked examples; of the binding tasks, pictures per class (inner-shots; 0 is left out there).
-        data: "emoji" asks about the test style; else a table or folder of your own, of which a tenth is asked about.
+        data: "emoji" asks about the test style; else a table or folder of your own: the tenth that no training saw.
         split: of the emoji set: concepts that may be learnt from, those that never are, or all.
         ways: classes per episode, or answers to choose from; the task's own number by default.
         repeats: of the binding tasks: how often the examples are shown again.
@@ -148,7 +148,8 @@ def _sources(data: str, split: Literal["train", "held_out", "all"], seed: int) -
     """Where worked examples come from, and what is asked about."""
     if data == "emoji":
         return Emoji((*TRAIN_STYLES, *VALIDATION_STYLES), split=split), Emoji(TEST_STYLES[:1], split=split)
-    return open_data(data, seed=seed)
+    training, _, test = open_data(data, seed=seed)
+    return training, test
 
 
 def _task(

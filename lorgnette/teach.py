@@ -64,7 +64,7 @@ def teach(
     *,
     folder: Path = Path("runs/teach"),
     test: float = 0.2,
-    steps: int = 150,
+    steps: int = 100,
     names_are_captions: bool = False,
     language: str = "gemma-3-270m",
     vision: str = "efficientnet_lite0",
@@ -105,15 +105,16 @@ def teach(
             tell(f"  encoder: {done:,} of {total:,} pictures, {time.perf_counter() - start:.0f} s")
 
     length = 3 + sum(len(document.text) for document in parts.training) / len(parts.training) / 4  # in tokens
+    batch = max(8, min(BATCH, int(TOKENS / length)))
     phases = adapt(
         # A list is a source too; it keeps the augmented pictures, and with them what identifies them.
         sources=([views[i] for i in range(len(views))], parts.validation),
         language=language,
         vision=vision,
         size=None,
-        batch=max(8, min(BATCH, int(TOKENS / length))),
+        batch=batch,
         steps=steps,
-        align_steps=2 * steps,
+        align_steps=3 * steps,
         seed=seed,
         say=say,
     )
@@ -130,7 +131,7 @@ def teach(
         "learnt": f"{sum(p.numel() for p in system.connector.parameters()):,} numbers in the connector",
         "learnt from": f"{len(parts.training):,} documents, {copies} versions of each",
         "held out": f"{len(task.items):,} documents; no duplicate of their pictures was learnt from",
-        "steps": f"{steps} of {phases[-1].data['captions'].batch}",
+        "steps": f"{steps} of {batch}",
         "time": f"{trained:.0f} s to train, {time.perf_counter() - start:.0f} s in all",
     }
     again = f"lorgnette teach {shlex.quote(str(data))} --test {test} --steps {steps} --seed {seed}"

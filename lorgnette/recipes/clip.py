@@ -56,7 +56,7 @@ def pretrain(
         seed: of weights and data order.
         sources: training and validation documents, instead of `data`.
     """
-    train, validation = sources if sources is not None else open_data(data, seed=seed)
+    train, validation = sources if sources is not None else open_data(data, seed=seed)[:2]
     arguments: dict[str, Any] = {
         "vision": vision,
         "pretrained_vision": pretrained_vision,

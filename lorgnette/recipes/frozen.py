@@ -89,7 +89,7 @@ def pretrain(
         sources: training and validation documents, instead of `data`.
         say: told how many pictures the frozen encoder has seen, and of how many.
     """
-    train, validation = sources if sources is not None else open_data(data, seed=seed)
+    train, validation = sources if sources is not None else open_data(data, seed=seed)[:2]
     learns_words = control != "frozen"
     rate = lr if lr is not None else (1e-5 if learns_words else 3e-4)
     arguments: dict[str, Any] = {
