@@ -12,8 +12,8 @@ def open_data(name: str, *, seed: int = 0) -> tuple[Source, Source, Source]:
     """Training, validation and test documents; the same division wherever the same name and seed are given.
 
     Args:
-        name: "emoji" (validated and tested on the styles kept for it), "stamps" (where its Debian package is installed),
-            or a table or folder of your own pictures: a tenth each validates and tests, duplicates kept together.
+        name: "emoji" (validated and tested on the styles kept for it), "stamps" (where its Debian package is there), or
+            a table or folder of your own pictures: a tenth each validates and tests, duplicates kept together.
         seed: of the division.
 
     Raises:
