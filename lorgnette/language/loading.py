@@ -12,13 +12,12 @@ from pathlib import Path
 from types import ModuleType
 
 import torch
-from huggingface_hub import HfApi, snapshot_download
-from huggingface_hub.errors import GatedRepoError, HFValidationError, RepositoryNotFoundError
 from safetensors import SafetensorError
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerFast
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 from transformers.utils import logging
 
+from lorgnette import hub
 from lorgnette.errors import CheckpointError, ConfigError, ResourceError
 from lorgnette.language import gguf
 from lorgnette.language.model import LanguageModel
@@ -122,38 +121,18 @@ def _tokenizer(folder: Path) -> Tokenizer:
 
 
 def _from_hub(name: str, dtype: torch.dtype) -> LanguageModel:
-    """From the hub's own cache, else downloaded into it; asks once, where the hub's library retries for 25 seconds."""
-    patterns = ["*.json", "*.safetensors", "*.model", "*.txt", "*.jinja"]
-    try:
-        folder = Path(snapshot_download(name, local_files_only=True, allow_patterns=patterns))
-        complete = bool(list(folder.glob("*.safetensors")))
-    except HFValidationError:
-        raise _unknown(name, "it is not a name that a hub model can have") from None
-    except OSError:
-        complete = False
-    if not complete:
-        try:
-            HfApi().model_info(name, timeout=5)
-            folder = Path(snapshot_download(name, allow_patterns=patterns))
-        except GatedRepoError:
-            raise _unknown(name, "its licence must be accepted on the hub first, and HF_TOKEN set") from None
-        except RepositoryNotFoundError:
-            raise _unknown(name, "the hub does not know it, or it is private and HF_TOKEN is not set") from None
-        except Exception as error:  # the hub library's HTTP client, and so its errors, changed between releases
-            raise _unknown(name, f"the hub cannot be reached ({_first_line(error)})") from None
-    return _from_folder(folder, name, dtype)
-
-
-def _unknown(name: str, reason: str) -> ConfigError:
     package = PACKAGES.get(name)
     tried = "there is no folder of that name" + (f", the package {package} is not installed" if package else "")
-    return ConfigError(
-        f"no language model was found: {tried}, and {reason}",
-        where=name,
+    folder = hub.fetch(
+        name,
+        ["*.json", "*.safetensors", "*.model", "*.txt", "*.jinja"],
+        needed=["*.safetensors"],
+        tried=f"no language model was found: {tried}",
         fix="Give a folder with config.json and safetensors, a .gguf file, or one of "
-        + ", ".join(f"'{n}'" for n in [*PACKAGES, "tiny-random"])
+        + ", ".join(f"'{known}'" for known in [*PACKAGES, "tiny-random"])
         + ".",
     )
+    return _from_folder(folder, name, dtype)
 
 
 def _assembled(package: ModuleType, folder: Path) -> Path:

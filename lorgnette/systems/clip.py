@@ -5,7 +5,6 @@ tokens B T --language--> B T W --[EOS]--connector.texts--> B E +--> logits B B, 
 """
 
 import math
-from dataclasses import dataclass
 
 import torch
 from jaxtyping import Float, Int
@@ -15,14 +14,13 @@ from lorgnette import language as languages
 from lorgnette import vision as visions
 from lorgnette.document import Document, Image, Text
 from lorgnette.errors import DataError
-from lorgnette.fusion.inline import InlineLayout, Span
+from lorgnette.layout import Layout, Span
 from lorgnette.nn import Attention, Block, FeedForward, causal, quick_gelu
 from lorgnette.shapes import Batch
 from lorgnette.vision import VisionEncoder
 
 
-@dataclass
-class PairLayout(InlineLayout):
+class PairLayout(Layout):
     """`[BOS] text [EOS]`, the text cut to the context; its picture, if there is one, takes no position."""
 
     def spans(self, document: Document, *, begin: bool = True) -> list[Span]:
@@ -73,7 +71,7 @@ class CLIP(nn.Module):
         for projection in self.connector.parameters():
             nn.init.normal_(projection, std=projection.shape[1] ** -0.5)
         self.scale = nn.Parameter(torch.tensor(math.log(1 / 0.07)))
-        self.layout = PairLayout(tokenizer, vision.transform, queries=0, context=language.context)
+        self.layout = PairLayout(tokenizer, language.context, vision.transform)
 
     def see(self, images: Float[Tensor, "N C H W"]) -> Float[Tensor, "N P D"]:
         """The encoder's pooled vector (P = 1)."""

@@ -35,7 +35,7 @@ class Frozen(nn.Module):
     def __init__(self, vision: VisionEncoder, connector: VisualPrefix, language: LanguageModel) -> None:
         super().__init__()
         self.vision, self.connector, self.language = vision, connector, language
-        self.layout = InlineLayout(language.tokenizer, vision.transform, connector.queries, language.context)
+        self.layout = InlineLayout(language.tokenizer, language.context, vision.transform, connector.queries)
 
     def see(self, images: Float[Tensor, "N C H W"]) -> Float[Tensor, "N P D"]:
         """The encoder's part: one pooled vector (P = 1). Where the encoder is frozen, once per picture is enough."""

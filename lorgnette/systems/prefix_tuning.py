@@ -4,7 +4,6 @@ prefix 1 H L W per block --fusion--> cache --+
 tokens B T --embed*--> B T E ----------------+--> language* --> hidden B T E                   (* frozen)
 """
 
-from dataclasses import dataclass
 from typing import Literal
 
 import torch
@@ -12,25 +11,11 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from lorgnette import language as languages
-from lorgnette.document import Document
-from lorgnette.errors import ConfigError, DataError
-from lorgnette.fusion.inline import InlineLayout, Span
+from lorgnette.errors import ConfigError
+from lorgnette.fusion.inline import InlineLayout
 from lorgnette.fusion.prefix import FreePrefix, MappedPrefix
 from lorgnette.language import Cache, LanguageModel
 from lorgnette.shapes import Batch
-from lorgnette.vision import Transform
-
-NO_PICTURES = Transform(size=1, mean=(0.0,) * 3, std=(1.0,) * 3)
-
-
-@dataclass
-class TextLayout(InlineLayout):
-    """`InlineLayout` of documents without pictures."""
-
-    def spans(self, document: Document, *, begin: bool = True) -> list[Span]:
-        if document.images:
-            raise DataError("this system reads text only", where=document.key, fix="Choose one that sees.")
-        return super().spans(document, begin=begin)
 
 
 class PrefixTuning(nn.Module):
@@ -45,7 +30,7 @@ class PrefixTuning(nn.Module):
     def __init__(self, fusion: MappedPrefix | FreePrefix, language: LanguageModel) -> None:
         super().__init__()
         self.fusion, self.language = fusion, language
-        self.layout = TextLayout(language.tokenizer, NO_PICTURES, 0, language.context - fusion.length)
+        self.layout = InlineLayout(language.tokenizer, language.context - fusion.length)
 
     def start(self, batch: int = 1) -> Cache:
         """What the language model has read before the first word."""

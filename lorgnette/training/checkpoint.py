@@ -22,12 +22,14 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from lorgnette.errors import CheckpointError
+from lorgnette import hub
+from lorgnette.errors import CheckpointError, ConfigError
 from lorgnette.policy import learners, some
 from lorgnette.training.folders import current, read_json, replaced, write_json
 
 FORMAT = 1
 CONFIG, MODEL = "config.json", "model.safetensors"
+ABSENT, CHECK = "there is no such folder", "Check the path, or the name and the connection."
 
 
 def _builder(name: str) -> Callable[..., nn.Module]:
@@ -208,15 +210,11 @@ def locate(folder: str | Path) -> Path:
         fix = "Give the folder of a run or of a checkpoint."
         raise CheckpointError(f"it holds no {CONFIG}", where=folder, fix=fix)
     if not re.fullmatch(r"[\w-][\w.-]*/[\w-][\w.-]*", str(folder)):
-        raise CheckpointError("there is no such folder", where=folder)
-    from huggingface_hub import snapshot_download
-
+        raise CheckpointError(ABSENT, where=folder)
     try:
-        return Path(snapshot_download(str(folder), allow_patterns=[CONFIG, MODEL, "README.md"]))
-    except OSError as error:  # the hub's errors, those of the network, and of working offline
-        reason = str(error).splitlines()[0].rstrip(".")
-        problem = f"there is no such folder, and the model hub did not give it either: {reason}"
-        raise CheckpointError(problem, where=folder, fix="Check the path, or the name and the connection.") from None
+        return hub.fetch(str(folder), [CONFIG, MODEL, "README.md"], needed=[CONFIG, MODEL], tried=ABSENT, fix=CHECK)
+    except ConfigError as error:
+        raise CheckpointError(error.problem, where=folder, fix=error.fix) from None
 
 
 def card(identity: Identity, num_learnt: int, facts: Mapping[str, object]) -> str:

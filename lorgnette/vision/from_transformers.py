@@ -12,12 +12,13 @@ from PIL.Image import Resampling
 from safetensors import SafetensorError
 from transformers import AutoConfig, AutoImageProcessor, AutoModel, PretrainedConfig, PreTrainedModel
 
+from lorgnette import hub
 from lorgnette.errors import CheckpointError, ConfigError
-from lorgnette.vision import hub
 from lorgnette.vision.encoder import TransformersEncoder
 from lorgnette.vision.transform import Fill, Fit, Transform
 
 PROCESSORS = ("preprocessor_config.json", "processor_config.json")
+INSTEAD = "Give a model's folder, take random weights (pretrained=False), or 'efficientnet_lite0', a package."
 
 
 def load(name: str, *, pretrained: bool, fit: Fit, size: int | None, fill: Fill) -> TransformersEncoder:
@@ -29,7 +30,8 @@ def load(name: str, *, pretrained: bool, fit: Fit, size: int | None, fill: Fill)
     """
     folder = Path(name)
     if not folder.is_dir():
-        folder = hub.fetch(name, ["*.json", "*.safetensors"] if pretrained else ["*.json"], name=name)
+        patterns = ["*.json", "*.safetensors"] if pretrained else ["*.json"]
+        folder = hub.fetch(name, patterns, tried="it is neither a folder nor a timm model", fix=INSTEAD)
     try:
         config = AutoConfig.from_pretrained(folder, local_files_only=True)
     except (OSError, ValueError, KeyError) as error:

@@ -8,8 +8,9 @@ import torch
 from PIL.Image import Resampling
 from timm.models import VisionTransformer
 
+from lorgnette import hub
 from lorgnette.errors import CheckpointError, ConfigError
-from lorgnette.vision import efficientnet_lite, from_transformers, hub
+from lorgnette.vision import efficientnet_lite, from_transformers
 from lorgnette.vision.encoder import TimmEncoder, VisionEncoder
 from lorgnette.vision.transform import Fill, Fit, Transform
 
@@ -70,7 +71,10 @@ def _from_timm(name: str, pretrained: bool, fit: Fit, size: int | None, fill: Fi
                 "no weights are published for it", where=name, fix="Use random weights (pretrained=False)."
             )
         file = "open_clip_model.safetensors" if published.hf_hub_filename else "model.safetensors"
-        overlay = {"file": str(hub.fetch(published.hf_hub_id, [file], name=name) / file), "custom_load": False}
+        overlay = {
+            "file": str(hub.fetch(published.hf_hub_id, [file], name=name, fix=from_transformers.INSTEAD) / file),
+            "custom_load": False,
+        }
     try:
         model = timm.create_model(name, pretrained=pretrained, num_classes=0, pretrained_cfg_overlay=overlay, **build)
     except (AssertionError, TypeError, ValueError, RuntimeError) as error:

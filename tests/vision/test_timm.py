@@ -5,8 +5,9 @@ import timm
 import torch
 from safetensors.torch import save_file
 
+from lorgnette import hub
 from lorgnette.errors import ConfigError
-from lorgnette.vision import hub, load
+from lorgnette.vision import load
 
 # Feature maps in both orders, tokens with and without others before them, pooled vectors of another width than patches.
 FAMILIES = {
@@ -82,7 +83,7 @@ def test_published_weights_are_read_through_the_hub(monkeypatch: pytest.MonkeyPa
     save_file(model.state_dict(), tmp_path / "model.safetensors")
     asked = []
 
-    def fetch(repository: str, patterns: list[str], *, name: str) -> Path:
+    def fetch(repository: str, patterns: list[str], *, name: str, fix: str) -> Path:
         asked.append((repository, patterns))
         return tmp_path
 
