@@ -14,7 +14,7 @@ from numpy import ndarray
 from lorgnette.document import Document, Image
 from lorgnette.evaluation.items import Item, Task
 from lorgnette.evaluation.metrics import bootstrap, interval, wilson
-from lorgnette.incontext.engine import Engine
+from lorgnette.incontext.engine import Engine, Request
 
 Measure = Literal["exact", "choice"]
 
@@ -96,22 +96,31 @@ def evaluate(
         DataError: a prompt that does not fit the model; it names the item.
     """
     start = perf_counter()
-    prompts = [task.prompt(item) for item in task.items]
-    answers = engine.generate(prompts, max_tokens=task.max_tokens, stop=task.end) if open_ended else []
-    candidates = [item.candidates for item in task.items]
-    scores = engine.score(prompts, candidates, end=task.eos) if choice else []
-    if choice and task.calibrated:
-        blanks = engine.score([task.blank(item) for item in task.items], candidates, end=task.eos)
-        scores = [score - blank for score, blank in zip(scores, blanks, strict=True)]
+    requests = [
+        Request(
+            task.prompt(item),
+            item.candidates if choice else (),
+            eos=task.eos,
+            max_tokens=task.max_tokens if open_ended else 0,
+            stop=task.end,
+        )
+        for item in task.items
+    ]
+    calibrated = choice and task.calibrated
+    blanks = [Request(task.blank(item), item.candidates, eos=task.eos) for item in task.items if calibrated]
+    replies = engine.run([*requests, *blanks])  # together, for a blank prompt differs in its last picture only
+    scores = [None if reply.scores is None else reply.scores.numpy() for reply in replies]
+    if calibrated:
+        scores = list(np.array(scores[: len(requests)]) - np.array(scores[len(requests) :]))
     records = [
         record(
             task,
             item,
-            generated=answers[i].text if open_ended else None,
-            ended=answers[i].ended if open_ended else None,
-            scores=scores[i].tolist() if choice else None,
+            generated=reply.answer.text if reply.answer else None,
+            ended=reply.answer.ended if reply.answer else None,
+            scores=score.tolist() if score is not None else None,
         )
-        for i, item in enumerate(task.items)
+        for item, reply, score in zip(task.items, replies, scores, strict=False)
     ]
     return Result(task, tuple(records), name, perf_counter() - start)
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import torch
 from jaxtyping import Bool
@@ -10,7 +11,7 @@ from torch import Tensor
 
 @dataclass
 class Trie:
-    """Nodes are tokens; a path from the root spells a candidate.
+    """Nodes are tokens; a path from the root spells a candidate. A node's parent has a smaller number.
 
     Attributes:
         tokens: the token of each node.
@@ -39,17 +40,24 @@ class Trie:
             trie.paths.append(path)
         return trie
 
+    @cached_property
+    def inner(self) -> list[int]:
+        """The nodes that another follows: all that a language model must read to score every candidate."""
+        return sorted(set(self.parents) - {-1})
+
     def depths(self) -> list[int]:
-        """How many tokens stand between the prompt and each node."""
-        depths: list[int] = []
-        for parent in self.parents:
-            depths.append(0 if parent < 0 else depths[parent] + 1)
-        return depths
+        """For every inner node, how many tokens stand between the prompt and it."""
+        depths: dict[int, int] = {}
+        for node in self.inner:
+            parent = self.parents[node]
+            depths[node] = depths[parent] + 1 if parent >= 0 else 0
+        return list(depths.values())
 
     def ancestors(self) -> Bool[Tensor, "n n"]:
-        """`[i, j]`: node i may attend to node j, for j is i or on the way to it."""
-        mask = torch.eye(len(self.tokens), dtype=torch.bool)
-        for node, parent in enumerate(self.parents):
-            if parent >= 0:
-                mask[node] |= mask[parent]
+        """`[i, j]`: inner node i may attend to inner node j, for j is i or on the way to it."""
+        place = {node: i for i, node in enumerate(self.inner)}
+        mask = torch.eye(len(self.inner), dtype=torch.bool)
+        for i, node in enumerate(self.inner):
+            if (parent := self.parents[node]) >= 0:
+                mask[i] |= mask[place[parent]]
         return mask

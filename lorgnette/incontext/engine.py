@@ -1,25 +1,31 @@
 """The in-context engine: prompts in, answers and likelihoods out.
 
-Every distinct picture is encoded once; the parts that all prompts of a call begin with run through the language model
-once, and the rest continues from a fork of their key/value cache. All candidate answers of a prompt are scored in one
-pass, as a token trie under a tree mask. Results do not depend on batch size, padding, or the order of prompts.
+Every distinct picture is encoded once. Prompts form a trie of parts (`trie.py`): what several begin with runs through
+the language model once, and each goes on from a fork of its keys and values. All candidate answers of a prompt are
+scored in one pass, as a token trie under a tree mask. Results do not depend on batch size, padding, the order of
+prompts, or on what is shared.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Protocol, runtime_checkable
 
 import torch
-import torch.nn.functional as F
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float
 from torch import Tensor
 
 from lorgnette.document import Document, Image, Part, Text
 from lorgnette.errors import DataError
 from lorgnette.fusion.inline import InlineLayout
 from lorgnette.incontext.candidates import Trie
+from lorgnette.incontext.reading import Reading, joined, padded
+from lorgnette.incontext.trie import Node, trie
 from lorgnette.language import Cache, LanguageModel
 from lorgnette.shapes import Batch
+
+CANDIDATES = 128
+"""The most candidates of one token trie."""
 
 
 @runtime_checkable
@@ -37,6 +43,25 @@ class Prompted(Protocol):
 
 
 @dataclass(frozen=True)
+class Request:
+    """A prompt, and what is asked about it.
+
+    Attributes:
+        prompt: a document that ends where the answer begins.
+        candidates: answers to compare.
+        eos: count the end-of-sequence token after each candidate, so that "cat" and "cat face" compete fairly.
+        max_tokens: the most tokens of a generated answer; 0 generates none.
+        stop: text that ends a generated answer, besides end-of-sequence; empty for none.
+    """
+
+    prompt: Document
+    candidates: tuple[str, ...] = ()
+    eos: bool = True
+    max_tokens: int = 0
+    stop: str = "\n"
+
+
+@dataclass(frozen=True)
 class Answer:
     """Generated text, and whether the model itself ended it (end-of-sequence, or the stop text)."""
 
@@ -44,77 +69,202 @@ class Answer:
     ended: bool
 
 
+@dataclass
+class Reply:
+    """The generated answer, and the log-likelihood in nats of each candidate, summed over its tokens."""
+
+    answer: Answer | None = None
+    scores: Float[Tensor, "n"] | None = None
+
+
 class Engine:
     """Answers prompts with one system.
 
     Args:
         system: a model in eval mode.
-        batch_size: prompts that run together.
-        chunk: rows of the vocabulary head computed together; bounds memory.
+        batch_size: the most prompts that run together.
+        memory: bytes that the keys and values of one batch may take; fewer prompts run together where they would take
+            more. A batch is held for every level of the trie at once.
+        chunk: rows of the vocabulary head computed together; bounds memory too.
     """
 
-    def __init__(self, system: Prompted, *, batch_size: int = 64, chunk: int = 128) -> None:
-        self.system, self.batch_size, self.chunk = system, batch_size, chunk
+    def __init__(self, system: Prompted, *, batch_size: int = 64, memory: int = 1 << 30, chunk: int = 128) -> None:
+        self.system, self.batch_size, self.memory, self.chunk = system, batch_size, memory, chunk
         self.device = next(system.language.parameters()).device
         self.seen: dict[str, Float[Tensor, "Q E"]] = {}
-        self.num_encoded = 0
+        self.num_encoded = self.num_read = 0
 
-    @torch.inference_mode()
     def generate(self, prompts: Sequence[Document], *, max_tokens: int = 16, stop: str = "\n") -> list[Answer]:
-        """Greedy answers.
+        """Greedy answers; see `Request`."""
+        replies = self.run([Request(prompt, max_tokens=max_tokens, stop=stop) for prompt in prompts])
+        return [reply.answer for reply in replies if reply.answer is not None]
 
-        Args:
-            prompts: documents that end where the answer begins.
-            max_tokens: the most tokens of an answer.
-            stop: text that ends an answer, besides end-of-sequence; empty for none.
-        """
-        answers: list[Answer] = [Answer("", False)] * len(prompts)
-        shared, rests, order = self._plan(prompts)
-        for rows in order:
-            for row, found in zip(
-                rows, self._greedy(shared, [rests[row] for row in rows], max_tokens, stop), strict=True
-            ):
-                answers[row] = found
-        return answers
-
-    @torch.inference_mode()
     def score(
         self, prompts: Sequence[Document], candidates: Sequence[Sequence[str]], *, end: bool = True
     ) -> list[Float[Tensor, "n"]]:
-        """Log-likelihood in nats of every candidate after its prompt, summed over its tokens.
+        """For every prompt the log-likelihood in nats of each of its candidates; see `Request`."""
+        asked = zip(prompts, candidates, strict=True)
+        replies = self.run([Request(prompt, tuple(texts), eos=end) for prompt, texts in asked])
+        return [torch.empty(0) if reply.scores is None else reply.scores for reply in replies]
 
-        Args:
-            prompts: documents that end where the answer begins.
-            candidates: for every prompt, the answers to compare.
-            end: count the end-of-sequence token after each candidate, so that "cat" and "cat face" compete fairly.
+    @torch.inference_mode()
+    def run(self, requests: Sequence[Request]) -> list[Reply]:
+        """Answers all requests; what their prompts share is read once.
+
+        Raises:
+            DataError: a prompt that is empty, or does not fit the language model's context with its answer.
         """
-        tokenizer = self.system.layout.tokenizer
-        tail = [tokenizer.eos] if end else []
-        scores: list[Float[Tensor, " n"]] = [torch.empty(0)] * len(prompts)
-        shared, rests, order = self._plan(prompts)
-        for rows in order:
-            tries = [Trie.of([[*tokenizer.encode(text), *tail] for text in candidates[row]]) for row in rows]
-            for row, found in zip(rows, self._likelihoods(shared, [rests[row] for row in rows], tries), strict=True):
-                scores[row] = found
+        if not requests:
+            return []
+        self._check(requests)
+        self._encode([request.prompt for request in requests])
+        replies = [Reply() for _ in requests]
+        root = trie([self._shown(request.prompt) for request in requests], self._length)
+        start = Reading.nothing(self.system.language, self.device)
+        x, batch = self._embed([Document(root.parts)], begin=True)
+        if x.shape[1]:
+            start = self._read(start, x, batch)
+        self._finish(root.ends, [0] * len(root.ends), start, requests, replies)
+        self._visit(root.children, [0] * len(root.children), start, requests, replies)
+        return replies
+
+    def _visit(
+        self,
+        nodes: Sequence[Node],
+        rows: Sequence[int],
+        before: Reading,
+        requests: Sequence[Request],
+        replies: list[Reply],
+    ) -> None:
+        """Reads nodes after what is in their rows of `before`, answers the prompts that end there, and goes deeper."""
+        order = sorted(range(len(nodes)), key=lambda i: nodes[i].length)
+        for some in self._batches(order, [nodes[i].length for i in order], before):
+            here = [nodes[i] for i in some]
+            x, batch = self._embed([Document(node.parts) for node in here], begin=False)
+            reading = self._read(before.select(self._rows([rows[i] for i in some])), x, batch)
+            ends = [(number, row) for row, node in enumerate(here) for number in node.ends]
+            self._finish([n for n, _ in ends], [row for _, row in ends], reading, requests, replies)
+            deeper = [(child, row) for row, node in enumerate(here) for child in node.children]
+            self._visit([node for node, _ in deeper], [row for _, row in deeper], reading, requests, replies)
+
+    def _finish(
+        self,
+        numbers: Sequence[int],
+        rows: Sequence[int],
+        reading: Reading,
+        requests: Sequence[Request],
+        replies: list[Reply],
+    ) -> None:
+        """Generates and scores for the requests whose prompts have been read; what equal prompts ask alike, once."""
+        generated: dict[tuple[int, int, str], list[int]] = {}
+        scored: dict[tuple[int, bool], dict[str, float]] = {}
+        for number, row in zip(numbers, rows, strict=True):
+            request = requests[number]
+            if request.max_tokens:
+                generated.setdefault((row, request.max_tokens, request.stop), []).append(number)
+            if request.candidates:
+                scored.setdefault((row, request.eos), {}).update(dict.fromkeys(request.candidates, 0.0))
+        wanted = list(generated)
+        for some in self._batches(range(len(wanted)), [tokens for _, tokens, _ in wanted], reading):
+            chosen = [wanted[i] for i in some]
+            answers = self._greedy(reading.select(self._rows([row for row, *_ in chosen])), chosen)
+            for key, answer in zip(chosen, answers, strict=True):
+                for number in generated[key]:
+                    replies[number].answer = answer
+        asked = [
+            (key, texts[i : i + CANDIDATES])
+            for key, texts in ((key, list(found)) for key, found in scored.items())
+            for i in range(0, len(texts), CANDIDATES)
+        ]
+        tries = [self._trie(texts, eos) for (_, eos), texts in asked]
+        for some in self._batches(range(len(asked)), [len(one.inner) for one in tries], reading):
+            found = self._likelihoods(reading, [asked[i][0][0] for i in some], [tries[i] for i in some])
+            for i, scores in zip(some, found, strict=True):
+                where, texts = asked[i]
+                scored[where].update(zip(texts, scores.tolist(), strict=True))
+        for number, row in zip(numbers, rows, strict=True):
+            if (request := requests[number]).candidates:
+                told = scored[row, request.eos]
+                replies[number].scores = torch.tensor([told[text] for text in request.candidates])
+
+    def _greedy(self, reading: Reading, wanted: Sequence[tuple[int, int, str]]) -> list[Answer]:
+        """One answer per row. Rows whose answer has ended are left out of the steps after it."""
+        language, tokenizer = self.system.language, self.system.layout.tokenizer
+        answers = [Answer("", False)] * len(wanted)
+        ids: list[list[int]] = [[] for _ in wanted]
+        going = list(range(len(wanted)))
+        while True:
+            logits = language.head(reading.last).float()
+            logits[:, tokenizer.suppressed] = -torch.inf
+            kept = []
+            for at, (row, token) in enumerate(zip(going, logits.argmax(-1).tolist(), strict=True)):
+                _, most, stop = wanted[row]
+                if token == tokenizer.eos:
+                    answers[row] = Answer(answers[row].text, True)
+                    continue
+                ids[row].append(token)
+                text = tokenizer.decode(ids[row])
+                if stop and stop in text:
+                    answers[row] = Answer(text.split(stop)[0], True)
+                    continue
+                answers[row] = Answer(text, False)
+                if len(ids[row]) < most:
+                    kept.append(at)
+            if not kept:
+                break
+            if len(kept) < len(going):
+                reading, going = reading.select(self._rows(kept)), [going[at] for at in kept]
+            chosen = torch.tensor([[ids[row][-1]] for row in going], device=self.device)
+            reading = reading.on(language, language.embed(chosen), torch.ones_like(chosen, dtype=torch.bool))
+        return [Answer(answer.text.strip(), answer.ended) for answer in answers]
+
+    def _likelihoods(self, reading: Reading, rows: Sequence[int], tries: Sequence[Trie]) -> list[Float[Tensor, "n"]]:
+        """A node is told where its parent stands; the first ones' parent is the prompt's last position."""
+        language = self.system.language
+        tokens, _ = padded([[one.tokens[node] for node in one.inner] for one in tries], self.device)
+        states = reading.last
+        if tokens.shape[1]:
+            depths, _ = padded([one.depths() for one in tries], self.device)
+            trees = joined([one.ancestors() for one in tries], tokens.shape[1], self.device)
+            before = reading.select(self._rows(rows))
+            branches = before.branches(language, language.embed(tokens), depths, trees)
+            states = torch.cat([reading.last, branches.flatten(0, 1)])
+
+        where, which = [], []
+        for i, (row, one) in enumerate(zip(rows, tries, strict=True)):
+            first = len(reading.last) + i * tokens.shape[1]
+            place = {-1: row} | {node: first + n for n, node in enumerate(one.inner)}
+            where += [place[parent] for parent in one.parents]
+            which += one.tokens
+        places, inverse = torch.tensor(where).unique(return_inverse=True)
+        told = torch.empty(len(which))
+        for i in range(0, len(places), self.chunk):
+            logits = language.head(states[places[i : i + self.chunk].to(self.device)]).float()
+            most = logits.amax(-1, keepdim=True)
+            here = ((inverse >= i) & (inverse < i + self.chunk)).nonzero()[:, 0]
+            at, token = (numbers.to(self.device) for numbers in (inverse[here] - i, torch.tensor(which)[here]))
+            chosen = logits[at, token]
+            # In place, since `logsumexp` over a large vocabulary takes as long again as the head.
+            total = logits.sub_(most).exp_().sum(-1).log_().add_(most[:, 0])
+            told[here] = (chosen - total[at]).cpu()
+        scores = []
+        for one in tries:
+            own, told = told[: len(one.tokens)], told[len(one.tokens) :]
+            scores.append(torch.stack([own[path].sum() for path in one.paths]))
         return scores
 
-    def _plan(self, prompts: Sequence[Document]) -> tuple[Cache, list[Document], list[list[int]]]:
-        """The state of what all prompts begin with, what is left of each, and rows of like length to run together."""
+    def _check(self, requests: Sequence[Request]) -> None:
         layout = self.system.layout
-        for document in prompts:
+        for request in requests:
+            document = request.prompt
             if not any(not isinstance(part, Text) or part.text for part in document.parts):
                 raise DataError("an empty prompt cannot be answered", where=document.key)
-            layout.spans(document)  # raises where the whole does not fit the context
-        self._encode(prompts)
-        common = _common_parts(prompts)
-        cache = Cache()
-        x, _ = self._embed([Document(common)], begin=True)
-        if x.shape[1]:
-            self.system.language(x, cache=cache)
-        rests = [replace(document, parts=document.parts[len(common) :]) for document in prompts]
-        lengths = [sum(map(layout.length, layout.spans(document))) for document in rests]
-        order = sorted(range(len(prompts)), key=lengths.__getitem__)
-        return cache, rests, [order[i : i + self.batch_size] for i in range(0, len(order), self.batch_size)]
+            spans = layout.spans(document)  # raises where the prompt alone does not fit the context
+            longest = max((len(layout.tokenizer.encode(text)) for text in request.candidates), default=0)
+            answer, read = max(longest, request.max_tokens), sum(map(layout.length, spans))
+            if read + answer > layout.context:
+                problem = f"{read} positions and an answer of {answer} do not fit the context of {layout.context}"
+                raise DataError(problem, where=document.key, fix="Shorten the text, or show fewer examples.")
 
     def _encode(self, prompts: Sequence[Document]) -> None:
         """Runs vision and connector on the pictures not seen yet, each once."""
@@ -141,115 +291,43 @@ class Engine:
         batch = batch.to(self.device)
         return self.system.embed(batch, visual), batch
 
-    def _greedy(self, shared: Cache, rests: Sequence[Document], max_tokens: int, stop: str) -> list[Answer]:
-        language, tokenizer = self.system.language, self.system.layout.tokenizer
-        x, batch = self._embed(rests, begin=False)
-        cache, lengths = shared.fork(len(rests)), batch.valid.sum(1)
-        visible = _extended(batch.valid, before=shared.length)
-        hidden = language(
-            x, positions=_positions(shared.length, batch), mask=_causal(shared.length, batch), cache=cache
-        )
-        rows = torch.arange(len(rests), device=self.device)
-        last = hidden[rows, lengths - 1]
-        texts, ended = [""] * len(rests), [False] * len(rests)
-        ids: list[list[int]] = [[] for _ in rests]
-        for step in range(max_tokens):
-            logits = language.head(last).float()
-            logits[:, tokenizer.suppressed] = -torch.inf
-            chosen = logits.argmax(-1)
-            for row, token in enumerate(chosen.tolist()):
-                if ended[row]:
-                    continue
-                if token == tokenizer.eos:
-                    ended[row] = True
-                    continue
-                ids[row].append(token)
-                texts[row] = tokenizer.decode(ids[row])
-                if stop and stop in texts[row]:
-                    texts[row], ended[row] = texts[row].split(stop)[0], True
-            if all(ended) or step + 1 == max_tokens:
-                break
-            visible = _extended(visible, after=1)
-            position = (shared.length + lengths + step).unsqueeze(1)
-            x = language.embed(chosen.unsqueeze(1))
-            last = language(x, positions=position, mask=visible.unsqueeze(1), cache=cache)[:, 0]
-        return [Answer(text.strip(), done) for text, done in zip(texts, ended, strict=True)]
+    def _read(self, before: Reading, x: Float[Tensor, "B T E"], batch: Batch) -> Reading:
+        self.num_read += int(batch.valid.sum())
+        return before.on(self.system.language, x, batch.valid)
 
-    def _likelihoods(self, shared: Cache, rests: Sequence[Document], tries: Sequence[Trie]) -> list[Float[Tensor, "n"]]:
-        """One row per prompt: what is left of it, then its trie, every node seeing the prompt and its own ancestors."""
-        language = self.system.language
-        prompt, batch = self._embed(rests, begin=False)
-        num_nodes = max(len(trie.tokens) for trie in tries)
-        tokens, depths = (
-            torch.tensor([numbers + [0] * (num_nodes - len(numbers)) for numbers in rows], device=self.device)
-            for rows in ([trie.tokens for trie in tries], [trie.depths() for trie in tries])
-        )
-        lengths, length = batch.valid.sum(1, keepdim=True), batch.tokens.shape[1]
+    def _shown(self, prompt: Document) -> Document:
+        """With the pictures that are really shown: to a blind model prompts are alike that differ in pictures only."""
+        shown = self.system.layout.shown
+        return replace(prompt, parts=tuple(shown(part) if isinstance(part, Image) else part for part in prompt.parts))
 
-        trees = torch.eye(num_nodes, dtype=torch.bool).repeat(len(rests), 1, 1)
-        for row, trie in enumerate(tries):
-            trees[row, : len(trie.tokens), : len(trie.tokens)] = trie.ancestors()
-        trees = trees.to(self.device)
-        upper = F.pad(_causal(shared.length, batch), (0, num_nodes))
-        seen = _extended(batch.valid, before=shared.length)
-        lower = torch.cat([seen.unsqueeze(1).expand(-1, num_nodes, -1), trees], 2)
-        positions = torch.cat([_positions(shared.length, batch), shared.length + lengths + depths], 1)
-        hidden = language(
-            torch.cat([prompt, language.embed(tokens)], 1),
-            positions=positions,
-            mask=torch.cat([upper, lower], 1),
-            cache=shared.fork(len(rests)),
-        )
+    def _length(self, part: Part) -> int:
+        layout = self.system.layout
+        return len(layout.tokenizer.encode(part.text)) if isinstance(part, Text) else layout.queries
 
-        # A node's probability is read where its parent stands; the last token of the prompt is the first ones' parent.
-        where, which = [], []
-        for row, trie in enumerate(tries):
-            last = int(lengths[row, 0]) - 1
-            where += [(row, last if parent < 0 else length + parent) for parent in trie.parents]
-            which += trie.tokens
-        places, inverse = torch.tensor(where).unique(dim=0, return_inverse=True)
-        nodes = torch.empty(len(which))
-        for i in range(0, len(places), self.chunk):
-            logits = language.head(hidden[places[i : i + self.chunk, 0], places[i : i + self.chunk, 1]])
-            here = ((inverse >= i) & (inverse < i + self.chunk)).nonzero()[:, 0]
-            chosen = torch.tensor(which)[here]
-            log_probs = logits.float().log_softmax(-1).cpu()
-            nodes[here] = log_probs[inverse[here] - i, chosen]
-        scores = []
-        for trie in tries:
-            own, nodes = nodes[: len(trie.tokens)], nodes[len(trie.tokens) :]
-            scores.append(torch.stack([own[path].sum() for path in trie.paths]))
-        return scores
+    def _trie(self, candidates: Sequence[str], eos: bool) -> Trie:
+        tokenizer = self.system.layout.tokenizer
+        return Trie.of([[*tokenizer.encode(text), *([tokenizer.eos] if eos else [])] for text in candidates])
 
+    def _batches(self, order: Sequence[int], lengths: Sequence[int], before: Reading) -> Iterator[list[int]]:
+        """`order` in pieces that run together, each within the size and memory of a batch; at least one at a time."""
+        piece: list[int] = []
+        longest = 0
+        for i, length in zip(order, lengths, strict=True):
+            longest = max(longest, length)
+            size = (len(piece) + 1) * (before.seen.shape[1] + longest) * self._position
+            if piece and (len(piece) == self.batch_size or size > self.memory):
+                yield piece
+                piece, longest = [], length
+            piece.append(i)
+        if piece:
+            yield piece
 
-def _positions(start: int, batch: Batch) -> Int[Tensor, "B T"]:
-    return start + torch.arange(batch.tokens.shape[1], device=batch.tokens.device).expand_as(batch.tokens)
+    @cached_property
+    def _position(self) -> int:
+        """Bytes that the keys and values of one position take."""
+        language, cache = self.system.language, Cache()
+        language(language.embed(torch.zeros(1, 1, dtype=torch.long, device=self.device)), cache=cache)
+        return sum(tensor.nbytes for pair in cache.layers for tensor in pair)
 
-
-def _causal(start: int, batch: Batch) -> Bool[Tensor, "B T S"]:
-    """Every position sees the shared prefix and what precedes it in its own row."""
-    length = batch.tokens.shape[1]
-    causal = torch.ones(length, start + length, dtype=torch.bool, device=batch.tokens.device).tril(start)
-    return causal.expand(len(batch.tokens), -1, -1)
-
-
-def _extended(visible: Bool[Tensor, "B S"], *, before: int = 0, after: int = 0) -> Bool[Tensor, "B S2"]:
-    """More positions that may be seen."""
-    return F.pad(visible, (before, after), value=True)
-
-
-def _common_parts(prompts: Sequence[Document]) -> tuple[Part, ...]:
-    """The parts that all prompts begin with, leaving every prompt at least its last part of its own."""
-    most = min((len(document.parts) for document in prompts), default=1) - 1
-    common: list[Part] = []
-    for parts in zip(*(document.parts[:most] for document in prompts), strict=True):
-        if any(not _same(parts[0], part) for part in parts[1:]):
-            break
-        common.append(parts[0])
-    return tuple(common)
-
-
-def _same(a: Part, b: Part) -> bool:
-    if isinstance(a, Text) and isinstance(b, Text):
-        return a.text == b.text
-    return isinstance(a, Image) and isinstance(b, Image) and a.digest == b.digest
+    def _rows(self, rows: Sequence[int]) -> Tensor:
+        return torch.tensor(rows, dtype=torch.long, device=self.device)

@@ -3,12 +3,14 @@
 import io
 import json
 import re
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import torch
 from rich.console import Console
 
 from lorgnette.document import Document, Image
@@ -22,7 +24,7 @@ from lorgnette.evaluation.metrics import bootstrap, interval, judge, judge_near,
 from lorgnette.evaluation.report import Episodes, Gallery, Report, write_report
 from lorgnette.evaluation.run import Result, blinded, evaluate, record
 from lorgnette.evaluation.table import Line, console_table, rows, write
-from lorgnette.incontext.engine import Answer, Engine
+from lorgnette.incontext.engine import Answer, Engine, Reply, Request
 
 Documents = list[Document]
 
@@ -34,11 +36,14 @@ class Scripted(Engine):
         self.answers = answers
         self.system = SimpleNamespace(layout=SimpleNamespace(blind=False))  # type: ignore[assignment]
 
-    def generate(self, prompts, *, max_tokens=16, stop="\n"):  # type: ignore[no-untyped-def]
-        return [self.answers[i % len(self.answers)] for i in range(len(prompts))]
-
-    def score(self, prompts, candidates, *, end=True):  # type: ignore[no-untyped-def]
-        return [-np.arange(len(texts), dtype=float) for texts in candidates]
+    def run(self, requests: Sequence[Request]) -> list[Reply]:
+        return [
+            Reply(
+                self.answers[i % len(self.answers)] if request.max_tokens else None,
+                -torch.arange(len(request.candidates)).float() if request.candidates else None,
+            )
+            for i, request in enumerate(requests)
+        ]
 
 
 @pytest.fixture(scope="module")
