@@ -124,7 +124,6 @@ def teach(
     tell(f"Trained after {trained:.0f} s. Now the questions.")
     line, found = measure(system, task, parts.training, topic, seed)
     write([line], folder)
-    said = [*verdict(line), str(found), found.advice]
     facts = {
         "language model": f"{system.language.name}, frozen",
         "vision encoder": f"{system.vision.name}, pretrained, frozen",
@@ -136,9 +135,9 @@ def teach(
     }
     again = f"lorgnette teach {shlex.quote(str(data))} --test {test} --steps {steps} --seed {seed}"
     again += " --names-are-captions" if names_are_captions else ""
-    write_report(page(line, said, facts, again, folder), folder / "report.html")
+    write_report(page(line, found, facts, again, folder), folder / "report.html")
     console.print(console_table([line], title="Every figure beside its floors"))
-    for sentence in said:
+    for sentence in (*verdict(line), str(found), found.advice):
         tell(f"- {sentence}")
     tell(
         f"\nLook at {folder / 'report.html'}; the model is in {folder / 'checkpoint'}.\n"
@@ -234,7 +233,7 @@ def measure(system: Frozen, task: Task, shelf: Sequence[Document], topic: Topic,
     with blinded(Engine(system, batch_size=16)) as dark:
         blind = evaluate(dark, task, name="test-blind")
     result = evaluate(Engine(system, batch_size=16), task)
-    line = Line("Held-out pictures", result, (blind, *floors(task, topic, shelf, encoder, pixel)))
+    line = Line("Held out", result, (blind, *floors(task, topic, shelf, encoder, pixel)))
     return line, quadrant(shelf, directions(encoder), pixel, topic, seed=seed)
 
 
@@ -262,7 +261,7 @@ def verdict(line: Line) -> list[str]:
     return said or ["The model is above chance, above itself without looking, and above all of its floors."]
 
 
-def page(line: Line, said: Sequence[str], facts: dict[str, str], again: str, folder: Path) -> Report:
+def page(line: Line, found: Quadrant, facts: dict[str, str], again: str, folder: Path) -> Report:
     """The report: what came out, what it is beside, what was done."""
     result, asks = line.result, any(asked(item.query) for item in line.result.task.items)
     choice, exact = result.value("choice"), result.value("exact")
@@ -273,7 +272,14 @@ def page(line: Line, said: Sequence[str], facts: dict[str, str], again: str, fol
     gallery = Gallery("What it says", "Held out, said without candidates.", result)
     return Report(
         title="A frozen language model learns to see your pictures",
-        lead=" ".join(said),
+        lead=" ".join(
+            (
+                f"The language model does not change; a small connector learnt from {found.pictures:,} pictures what "
+                f"the encoder's view of them means in words. Here it is asked about {len(result.records):,} others.",
+                *verdict(line),
+                found.advice,
+            )
+        ),
         headline=(
             (
                 f"{choice:.0%}",
@@ -289,6 +295,7 @@ def page(line: Line, said: Sequence[str], facts: dict[str, str], again: str, fol
         trained=facts,
         repeat=(again,),
         notes=(
+            str(found),
             f"{result.task.note[0].upper()}{result.task.note[1:]}.",
             "Neighbours and probe know the training pictures and what was said of them, within the same question.",
             "Duplicates, also recompressed or resized ones, stayed in one part.",

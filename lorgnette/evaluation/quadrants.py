@@ -41,20 +41,20 @@ Likeness = Literal["similar", "different"]
 
 ADVICE: dict[tuple[Size, Likeness], str] = {
     ("small", "similar"): (
-        "Learn as little as possible on top of the encoder, which knows such pictures: a linear classifier where the "
-        "answers are a fixed list, a connector as here where they are words. Training the encoder itself would overfit."
+        "learn as little as possible on top of it: a linear classifier where the answers are a fixed list, a connector "
+        "as here where they are words. Training the encoder itself would overfit."
     ),
     ("small", "different"): (
-        "More pictures help most. The encoder's last features say little about these answers: another encoder "
-        "(--vision), or a linear classifier on an earlier layer, is worth more than a larger model on top. "
-        "Training the encoder itself would overfit."
+        "more pictures help most. Its last features say little about these answers: another encoder (--vision), or a "
+        "linear classifier on an earlier layer, is worth more than anything larger on top. Training the encoder itself "
+        "would overfit."
     ),
     ("large", "similar"): (
-        "There are enough pictures to train the encoder too, from its published weights and at a small rate: "
+        "there are enough to train the encoder too, from its published weights and at a small rate: "
         "lorgnette train frozen.pretrain --data ... --pretrained-vision --lr 3e-5."
     ),
     ("large", "different"): (
-        "There are enough pictures to train the encoder for them: lorgnette train frozen.pretrain --data ... "
+        "there are enough to train the encoder for them: lorgnette train frozen.pretrain --data ... "
         "--pretrained-vision. Start from published weights all the same; random ones are seldom better."
     ),
 }
@@ -88,14 +88,18 @@ class Quadrant:
 
     @property
     def advice(self) -> str:
-        return ADVICE[self.size, self.likeness]
+        """What to do with such data."""
+        like = "like those" if self.likeness == "similar" else "unlike those"
+        some = "few" if self.size == "small" else "many"
+        return f"For {some} pictures {like} the encoder knows: {ADVICE[self.size, self.likeness]}"
 
     def __str__(self) -> str:
         to = {"similar": "similar to", "different": "different from"}[self.likeness]
+        encoder, pixels = (max(0.0, share) for share in (self.encoder, self.pixels))
         return (
-            f"Your data is {self.size} ({self.pictures:,} pictures to learn from, {self.answers:,} different answers) "
-            f"and {to} what the encoder knows: its nearest neighbours go {max(0.0, self.encoder):.0%} of the way from "
-            f"chance to the best neighbour there is, those of raw pixels {max(0.0, self.pixels):.0%}."
+            f"Your data is {self.size} ({self.pictures:,} distinct pictures to learn from, {self.answers:,} different "
+            f"answers) and {to} what the encoder knows: its nearest neighbours go {100 * encoder:.0f} % of the way "
+            f"from chance to the best neighbour there is, those of raw pixels {100 * pixels:.0f} %."
         )
 
 
