@@ -6,6 +6,7 @@ A user's mistake is one line on standard error and status 2; a traceback is a de
 import inspect
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from functools import wraps
 from pathlib import Path
 from typing import Any
@@ -57,9 +58,13 @@ def run(name: str, arguments: list[str]) -> None:
     elif name == "claims":
         from lorgnette.claims import claims as command
     elif name == "train":
-        from lorgnette.recipes import frozen
+        from lorgnette.recipes import clip, frozen
 
-        recipes: dict[str, Callable[..., Any]] = {"frozen.pretrain": frozen.pretrain, "frozen.adapt": frozen.adapt}
+        recipes: dict[str, Callable[..., Any]] = {
+            "frozen.pretrain": frozen.pretrain,
+            "frozen.adapt": frozen.adapt,
+            "clip.pretrain": clip.pretrain,
+        }
         tyro.extras.subcommand_cli_from_dict(
             {recipe: in_folder(recipe, function) for recipe, function in recipes.items()},
             prog="lorgnette train",
@@ -81,7 +86,11 @@ def in_folder(name: str, recipe: Callable[..., Any]) -> Callable[..., None]:
         from lorgnette.training import train_phases
 
         made = recipe(**options)
-        train_phases(made if isinstance(made, list) else [made], folder, resume=resume)
+        told = {
+            key: value for key, value in options.items() if value is not None
+        }  # plain values; what is hidden is None
+        phases = [replace(run, options=told) for run in (made if isinstance(made, list) else [made])]
+        train_phases(phases, folder, resume=resume)
         print(f"The model is in {folder / 'checkpoint'}.")
 
     keyword = inspect.Parameter.KEYWORD_ONLY

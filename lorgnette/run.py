@@ -3,7 +3,7 @@
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, Protocol, runtime_checkable
 
 import numpy as np
 from torch import Tensor, nn
@@ -15,6 +15,15 @@ from lorgnette.policy import Learn, Policy
 from lorgnette.shapes import Batch
 
 Objective = Callable[[Any, Batch], dict[str, Tensor]]
+"""`(model, batch) -> {"loss": ...}` and whatever else is worth recording. One whose loss compares the documents of a
+batch with each other says `whole_batch = True`: a batch cut into parts would be another task."""
+
+
+@runtime_checkable
+class Steps(Protocol):
+    """A system with something to do after every update: a teacher follows, a queue moves on, a scale is bounded."""
+
+    def after_step(self) -> None: ...
 
 
 def require(condition: bool, field: str, problem: str, fix: str = "") -> None:
@@ -140,6 +149,9 @@ class Run:
             require(getattr(self, name) >= 1, name, f"{getattr(self, name)} is less than 1")
         smallest = min(stream.batch for stream in self.data.values())
         require(self.accumulate <= smallest, "accumulate", f"{self.accumulate} parts of a batch of {smallest}")
+        whole = [name for name, objective in self.objectives.items() if getattr(objective, "whole_batch", False)]
+        problem = f"the objective of {', '.join(whole)} compares all documents of a batch"
+        require(self.accumulate == 1 or not whole, "accumulate", problem, "Leave it at 1, and take a smaller batch.")
         require(self.precision in ("fp32", "bf16"), "precision", f"{self.precision!r} is not fp32 or bf16")
         require(self.clip is None or self.clip > 0, "clip", f"a largest norm of {self.clip}", "None does not clip.")
         require(0 <= self.max_broken <= 1, "max_broken", f"{self.max_broken} is not a share from 0 to 1")

@@ -17,6 +17,13 @@ def objective(model, batch):
     return {}
 
 
+class Comparison:
+    whole_batch = True
+
+    def __call__(self, model, batch):
+        return {}
+
+
 def run(**changes):
     stream = Stream(Words([Document((Text("a", 1.0),))]), batch=2)
     values = {"system": "toy", "arguments": {}, "model": nn.Identity, "data": {"a": stream}, "steps": 3}
@@ -64,3 +71,9 @@ def test_runs_that_differ_are_described_differently():
     assert run().describe() == run().describe()
     assert run().describe() != run(policy={"*": Learn(0.2)}).describe()
     assert run().describe() != run(schedule=Schedule("linear")).describe()
+
+
+def test_an_objective_that_compares_a_batch_refuses_its_parts():
+    with pytest.raises(ConfigError, match="run: accumulate: the objective of a compares all documents of a batch"):
+        run(objectives={"a": Comparison()}, accumulate=2)
+    assert run(objectives={"a": Comparison()}).accumulate == 1

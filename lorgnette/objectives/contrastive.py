@@ -17,8 +17,10 @@ class Contrastive:
     its softmax: neither pulled (its own row does that) nor pushed. A batch without repetitions has the plain loss.
     Texts are compared as tokens, pictures by their rows in `media`.
 
-    The negatives are the batch of one process, whole: cutting it into parts (`Run.accumulate`) makes the task easier.
+    The negatives are the batch of one process, whole: in parts (`Run.accumulate`) the task would be easier.
     """
+
+    whole_batch = True
 
     def __call__(self, model: nn.Module, batch: Batch) -> dict[str, Tensor]:
         """`loss` in nats, ln B for a model that cannot tell; `recall_at_1`, how often a picture finds its text."""

@@ -37,6 +37,8 @@ class WordAlignment:
         temperature: of its softmax over cosines.
     """
 
+    whole_batch = True
+
     def __init__(self, contrast: float = 0.3, temperature: float = 0.07) -> None:
         self.contrast, self.temperature = contrast, temperature
 

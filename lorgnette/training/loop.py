@@ -26,7 +26,7 @@ from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 
 from lorgnette.errors import ConfigError, DataError
 from lorgnette.policy import apply, set_modes, some
-from lorgnette.run import Run
+from lorgnette.run import Run, Steps
 from lorgnette.training.checkpoint import MODEL, identify, load_tensors, put, save
 from lorgnette.training.folders import current
 from lorgnette.training.progress import Display, Metrics
@@ -185,6 +185,8 @@ class _Training:
         if run.clip is not None:
             clip_grads_with_norm_(self.learning, run.clip, norm)
         self.optimizer.step()
+        if isinstance(self.system, Steps):
+            self.system.after_step()
         self.window.append({**values, "gradient_norm": norm})
         self.keys.append(tuple(key for batch in loaded.values() for part, _ in batch.parts for key in part.keys))
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 from torch import Tensor, nn
-from toy import Letters, NextToken, build, layout, next_token, toy_run
+from toy import Language, Letters, NextToken, Toy, build, layout, next_token, toy_run
 
 from lorgnette.errors import ConfigError, DataError
 from lorgnette.policy import Frozen, Learn
@@ -50,6 +50,17 @@ def test_five_golden_losses(tmp_path):
     train(toy_run(steps=5, log_every=1, validation=None), tmp_path)
     losses = [record["loss"] for record in metrics(tmp_path)]
     assert losses == pytest.approx(GOLDEN, abs=1e-4)
+
+
+def test_a_system_is_told_of_every_update(tmp_path):
+    class Counting(Toy):
+        steps = 0
+
+        def after_step(self) -> None:
+            self.steps += 1
+
+    system = train(toy_run(steps=7, accumulate=2, model=lambda: Counting(Language())), tmp_path)
+    assert system.steps == 7
 
 
 def test_it_learns_and_leaves_the_frozen_part_alone(tmp_path):
