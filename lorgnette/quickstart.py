@@ -53,11 +53,11 @@ class Scale:
     concepts: int = 300
     copies: int = 3
     align_steps: int = 300
-    steps: int = 100
+    steps: int = 80
     batch: int = 64
-    queries: int = 300
+    queries: int = 200
     new_queries: int = 200
-    episodes: int = 120
+    episodes: int = 100
     questions: int = 96
 
 
