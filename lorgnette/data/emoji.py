@@ -48,6 +48,20 @@ LOCALES = ("en", "de", "fr", "es", "zh", "ja", "it", "pt", "ru")
 # Regions with a flag of their own that are no country: unions, and codes ISO 3166 only reserves.
 NOT_COUNTRIES = frozenset({"AC", "CP", "CQ", "DG", "EA", "EU", "IC", "TA", "UN"})
 
+# What two hands or more draw alike, though it has another number: it is split as one. Territories fly the flag of their
+# country; the family of no particular members is drawn as one of man, woman and boy.
+TWINS = {
+    "1F1E7-1F1FB": "1F1F3-1F1F4",  # Bouvet Island, Norway
+    "1F1F8-1F1EF": "1F1F3-1F1F4",  # Svalbard & Jan Mayen, Norway
+    "1F1E8-1F1F5": "1F1EB-1F1F7",  # Clipperton Island, France
+    "1F1F2-1F1EB": "1F1EB-1F1F7",  # St. Martin, France
+    "1F1EA-1F1E6": "1F1EA-1F1F8",  # Ceuta & Melilla, Spain
+    "1F1ED-1F1F2": "1F1E6-1F1FA",  # Heard & McDonald Islands, Australia
+    "1F1E9-1F1EC": "1F1EE-1F1F4",  # Diego Garcia, British Indian Ocean Territory
+    "1F1FA-1F1F2": "1F1FA-1F1F8",  # U.S. Outlying Islands, United States
+    "1F46A": "1F468",
+}
+
 
 @dataclass(frozen=True, slots=True)
 class Concept:
@@ -82,8 +96,12 @@ def bare(sequence: str) -> str:
 
 
 def cluster(concept: str) -> str:
-    """What is split as one: the first code point; a flag or keycap is its whole sequence, clock faces are one."""
+    """What is split as one: the first code point; a flag or keycap is its whole sequence, clock faces are one.
+
+    What is drawn alike (`TWINS`) is one too.
+    """
     sequence = bare(concept)
+    sequence = TWINS.get(sequence, sequence)
     first = sequence.partition("-")[0]
     point = int(first, 16)
     if 0x1F1E6 <= point <= 0x1F1FF or point in (0x1F3F3, 0x1F3F4) or sequence.endswith("-20E3"):

@@ -29,6 +29,7 @@ Control = Literal["frozen", "finetuned", "scratch"]
 def pretrain(
     *,
     data: str = "emoji",
+    questions: str | None = None,
     language: str = "gemma-3-270m",
     vision: str = "nf_resnet50",
     pretrained_vision: bool = False,
@@ -47,6 +48,9 @@ def pretrain(
     warmup: int = 0,
     clip: float | None = None,
     batch: int = 128,
+    accumulate: int = 1,
+    autocast: bool = False,
+    gradient_checkpointing: bool = False,
     steps: int = 20_000,
     patience: int | None = 3,
     validate_every: int = 250,
@@ -60,6 +64,8 @@ def pretrain(
 
     Args:
         data: "emoji", "stamps", or a JSONL, CSV, or folder of your own pictures and captions.
+        questions: likewise, or "easy-vqa": questions and answers that make up half of every batch. The paper's control
+            that is trained on VQA, or with `blind` the one that is so without seeing.
         language: a folder, a packaged model, or a hub name. The paper's has 7B parameters and relative positions.
         vision: an encoder's name. The paper's is an NF-ResNet-50.
         pretrained_vision: start from published weights: a departure, for the paper trains the encoder from scratch.
@@ -78,6 +84,9 @@ def pretrain(
         warmup: steps of linear warm-up.
         clip: largest norm of the gradient.
         batch: captions per step.
+        accumulate: parts that a batch is cut into, to save memory.
+        autocast: compute in bfloat16 where that is safe; for GPUs, and processors that multiply it natively.
+        gradient_checkpointing: compute the language model's blocks again in backward, to save memory.
         steps: at most so many.
         patience: stop after so many validations without a better validation loss.
         validate_every: steps between validations.
@@ -90,6 +99,9 @@ def pretrain(
         say: told how many pictures the frozen encoder has seen, and of how many.
     """
     train, validation = sources if sources is not None else open_data(data, seed=seed)[:2]
+    read = {"captions": train} | ({} if questions is None else {"questions": open_data(questions, seed=seed)[0]})
+    share = max(1, batch // len(read))
+    streams = {name: Stream(source, batch=min(share, len(source))) for name, source in read.items()}
     learns_words = control != "frozen"
     rate = lr if lr is not None else (1e-5 if learns_words else 3e-4)
     arguments: dict[str, Any] = {
@@ -111,10 +123,10 @@ def pretrain(
         system = frozen.build(**arguments)
         if not learn_vision:
             system.eval()
-            system.layout.features = precompute(system.see, system.layout, [train, validation], progress=say)
+            system.layout.features = precompute(system.see, system.layout, [*read.values(), validation], progress=say)
         return system
 
-    others = vocabulary or 0
+    reading = LanguageModelling(_rows(language, [*read.values(), validation], vocabulary), others=vocabulary or 0)
     policy: Policy = {
         "vision.*": Learn(rate, weight_decay) if learn_vision else Frozen(),
         "connector.*": Learn(rate, weight_decay),
@@ -124,13 +136,16 @@ def pretrain(
         system="frozen",
         arguments=arguments,
         model=model,
-        data={"captions": Stream(train, batch=min(batch, len(train)))},
-        objectives={"captions": LanguageModelling(_rows(language, [train, validation], vocabulary), others=others)},
+        data=streams,
+        objectives=dict.fromkeys(streams, reading),
         policy=policy,
         steps=steps,
         optimizer=Optimizer(betas=(0.9, 0.95)),
         schedule=Schedule(schedule, warmup),
         clip=clip,
+        accumulate=accumulate,
+        precision="bf16" if autocast else "fp32",
+        gradient_checkpointing=gradient_checkpointing,
         seed=seed,
         validation=validation,
         validate_every=validate_every,

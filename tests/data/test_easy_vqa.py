@@ -1,8 +1,11 @@
+"""Easy-VQA: the official parts, and a validation part that shares no picture with training."""
+
 import sys
 
 import pytest
 
 from lorgnette.data.easy_vqa import EasyVQA
+from lorgnette.data.named import open_data
 from lorgnette.document import Text
 from lorgnette.errors import ResourceError
 
@@ -25,3 +28,12 @@ def test_official_parts():
     assert test[-1].key == "easy-vqa/test/09672"
     assert len(train.answers) == 13
     assert {train[i].targets.references[0] for i in range(2000)} == set(train.answers)
+
+
+def test_by_name_no_picture_is_in_two_parts():
+    pytest.importorskip("easy_vqa")
+    parts = open_data("easy-vqa")
+    seen = [{str(part[i].images[0].source) for i in range(0, len(part), 7)} for part in parts]
+    assert len(set.union(*seen)) == sum(map(len, seen))
+    assert sum(map(len, parts[:2])) == 38_575
+    assert len(parts[2]) == 9_673

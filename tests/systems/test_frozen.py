@@ -1,5 +1,6 @@
 """Laws of Frozen: the language model stays as it is, and reads visual embeddings exactly as it reads words."""
 
+import json
 from dataclasses import replace
 
 import numpy as np
@@ -160,6 +161,16 @@ def test_policy_freezes_what_the_recipe_says():
     run = pretrain(sources=(pairs(4), pairs(2)), **TINY, learn_vision=False)
     assert run.policy["vision.*"] == Stays()
     assert run.policy["language.*"] == Stays()
+
+
+def test_questions_make_up_half_of_every_batch(tmp_path):
+    pytest.importorskip("easy_vqa")
+    knobs = {"batch": 4, "accumulate": 2, "gradient_checkpointing": True, "steps": 2, "vocabulary": 8}
+    run = pretrain(sources=(pairs(4), pairs(2)), questions="easy-vqa", **TINY, **knobs)
+    assert {name: stream.batch for name, stream in run.data.items()} == {"captions": 2, "questions": 2}
+    train(run, tmp_path / "run")
+    records = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
+    assert {"captions/nll", "questions/nll", "validation/loss"} <= set().union(*records)
 
 
 def test_a_video_and_an_endless_text_are_named(system):
