@@ -72,16 +72,18 @@ SMOKE = Scale(
 )
 
 
-def quickstart(*, smoke: bool = False, folder: Path = Path("runs/quickstart"), seed: int = 0) -> None:
+def quickstart(*, smoke: bool = False, folder: Path | None = None, seed: int = 0) -> None:
     """Trains Frozen on the embedded pictures, evaluates it beside its floors, and writes a report.
 
     Args:
         smoke: the same in about a minute, with a fraction of the data; its figures mean nothing.
-        folder: where checkpoint, figures, predictions and report go. A quickstart that was interrupted there goes on.
+        folder: where checkpoint, figures, predictions and report go: `runs/quickstart`, or `runs/smoke`. A quickstart
+            that was interrupted there goes on.
         seed: of everything that is drawn.
     """
     console, start = Console(width=None if sys.stdout.isatty() else 120), time.perf_counter()
     scale = SMOKE if smoke else WHOLE
+    folder = folder or Path("runs/smoke" if smoke else "runs/quickstart")
     taught = lesson(scale.concepts, scale.new_queries, scale.copies, seed)
     console.print(
         f"Teaching Gemma 3 270M to see: {len(taught.known)} concepts, drawn by {len({HANDS[s] for s in TRAIN_STYLES})} "

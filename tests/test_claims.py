@@ -52,7 +52,8 @@ def test_every_claim_gets_a_verdict_and_arms_are_used_again(tmp_path, monkeypatc
     assert said["system"] == "frozen"
     assert [claim["name"] for claim in said["claims"]] == [claim.name for claim in frozen.CLAIMS]
     assert all({"verdict", "value", "interval", "control", "seeds"} <= claim.keys() for claim in said["claims"])
-    arms = tmp_path / "frozen" / "quick"
-    assert {arm.name for arm in arms.iterdir()} == {"frozen", "finetuned", "scratch", "train-blind"}
+    arms = tmp_path / "frozen" / "quick-seed0"
+    assert {arm.name for arm in arms.iterdir() if arm.is_dir()} == {"frozen", "finetuned", "scratch", "train-blind"}
+    assert json.loads((arms / "claims.json").read_text()) == said["claims"]
     claims("frozen", quick=True, json_only=True, folder=tmp_path)
     assert json.loads(capsys.readouterr().out.splitlines()[-1]) == said

@@ -48,7 +48,7 @@ def folder(tmp_path_factory) -> Path:
     (here / "captions.jsonl").write_text("\n".join(rows))
     for name in ("picture", "a", "b"):
         PIL.Image.new("RGB", (48, 48), colours["red" if name == "a" else "blue"]).save(here / f"{name}.png")
-    shown = run([sys.executable, "-m", "lorgnette", "quickstart", "--smoke"], here)
+    shown = run([sys.executable, "-m", "lorgnette", "quickstart", "--smoke", "--folder", "runs/quickstart"], here)
     assert "Every figure beside its floors" in shown
     return here
 

@@ -6,7 +6,7 @@ Every claim is declared before it is run, and none is left out: one that fails i
 import json
 import time
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 import tyro
 from rich.console import Console
@@ -14,6 +14,7 @@ from rich.table import Table
 
 from lorgnette.claims import frozen
 from lorgnette.claims.judging import Verdict
+from lorgnette.training.folders import write_json
 
 SYSTEMS = {"frozen": frozen}
 
@@ -23,7 +24,7 @@ def claims(
     /,
     *,
     quick: bool = False,
-    json_only: bool = False,
+    json_only: Annotated[bool, tyro.conf.arg(name="json")] = False,
     folder: Path = Path("runs/claims"),
     seed: int = 0,
 ) -> None:
@@ -40,14 +41,16 @@ def claims(
     plan = module.QUICK if quick else module.WHOLE
     console.print(f"[bold]{len(module.CLAIMS)} claims of {module.PAPER}[/bold], declared before they are run")
     console.print(f"{plan}\nTime cap: {'5' if quick else '60'} minutes on 2 cores.")
+    console.print("Every arm is trained once: intervals are over items and episodes, not over trainings.")
+    place = folder / system / f"{'quick' if quick else 'whole'}-seed{seed}"
     for claim in module.CLAIMS:
         console.print(f"  {claim.name}: {claim.text} Control: {claim.control}.")
-    found = module.run(plan, folder / system / ("quick" if quick else "whole"), seed, console.print)
+    found = module.run(plan, place, seed, console.print)
     assert [verdict.name for verdict in found] == [claim.name for claim in module.CLAIMS]
     console.print(table(found))
     console.print(f"{time.perf_counter() - start:.0f} s. Seeds: {seed} only.")
     verdicts = [{**verdict.as_json(), "seeds": [seed]} for verdict in found]
-    (folder / system / "claims.json").write_text(json.dumps(verdicts, indent=1))
+    write_json(place / "claims.json", verdicts)
     print(json.dumps({"system": system, "claims": verdicts}))  # noqa: T201
 
 

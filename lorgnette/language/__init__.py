@@ -1,8 +1,8 @@
 """Tokens to hidden states: any transformers causal language model, its forkable cache and its tokenizer."""
 
 from lorgnette.language.cache import Cache
-from lorgnette.language.loading import load
+from lorgnette.language.loading import load, load_tokenizer
 from lorgnette.language.model import LanguageModel
 from lorgnette.language.tokenizer import Tokenizer
 
-__all__ = ["Cache", "LanguageModel", "Tokenizer", "load"]
+__all__ = ["Cache", "LanguageModel", "Tokenizer", "load", "load_tokenizer"]

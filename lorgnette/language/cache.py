@@ -81,7 +81,7 @@ class Cache:
         return copy
 
 
-class Reading(DynamicCache):
+class ForwardCache(DynamicCache):
     """A cache as transformers' blocks want it during one forward.
 
     `update` is a pure function of what was there before, so that a block recomputed in backward (gradient

@@ -21,7 +21,7 @@ from lorgnette import hub
 from lorgnette.errors import CheckpointError, ConfigError, ResourceError
 from lorgnette.language import gguf
 from lorgnette.language.model import LanguageModel
-from lorgnette.language.tiny import tiny_random
+from lorgnette.language.tiny import byte_tokenizer, tiny_random
 from lorgnette.language.tokenizer import Tokenizer
 
 # Models that come as installed Python packages: the module has `assemble(path)`, which checks the SHA-256.
@@ -45,25 +45,33 @@ def load(name: str, *, dtype: torch.dtype | None = None, cache_dir: Path | None 
     """
     if name == "tiny-random":
         return tiny_random(dtype or torch.float32)
+    folder, identity = _found(name, cache_dir)
+    return _from_folder(folder, identity, dtype or fast_dtype())
+
+
+def load_tokenizer(name: str, *, cache_dir: Path | None = None) -> Tokenizer:
+    """The tokenizer of the language model called `name`, without the seconds that its weights take; see `load`."""
+    return byte_tokenizer() if name == "tiny-random" else _tokenizer(_found(name, cache_dir)[0])
+
+
+def _found(name: str, cache_dir: Path | None) -> tuple[Path, str]:
+    """The folder of the model called `name`, and the name of its weights."""
     root = cache_dir or Path(os.environ.get("LORGNETTE_CACHE") or Path.home() / ".cache" / "lorgnette")
-    dtype = dtype or fast_dtype()
     path = Path(name).expanduser()
     if path.is_dir():
-        return _from_folder(path, path.resolve().name, dtype)
+        return path, path.resolve().name
     if path.suffix == ".gguf":
         if not path.is_file():
             raise ConfigError("there is no such file", where=path)
         stat = path.stat()
         key = hashlib.sha256(f"{path.resolve()}:{stat.st_size}:{stat.st_mtime_ns}".encode()).hexdigest()
-        folder = _converted(root, path.stem, key, lambda _: path)
-        return _from_folder(folder, path.stem, dtype)
+        return _converted(root, path.stem, key, lambda _: path), path.stem
     module = PACKAGES.get(name)
     if module is not None and find_spec(module) is not None:
         package = import_module(module)
         stem = Path(package.MODEL_NAME).stem
-        folder = _converted(root, stem, package.EXPECTED_SHA256, lambda temporary: _assembled(package, temporary))
-        return _from_folder(folder, stem, dtype)
-    return _from_hub(name, dtype)
+        return _converted(root, stem, package.EXPECTED_SHA256, lambda temporary: _assembled(package, temporary)), stem
+    return _from_hub(name), name
 
 
 def fast_dtype() -> torch.dtype:
@@ -83,7 +91,10 @@ def _from_folder(folder: Path, name: str, dtype: torch.dtype) -> LanguageModel:
         raise ConfigError(
             "this folder has no safetensors weights", where=folder, fix="Save the model with safetensors."
         )
-    kind = json.loads((folder / "config.json").read_text()).get("model_type")
+    try:
+        kind = json.loads((folder / "config.json").read_text()).get("model_type")
+    except (ValueError, AttributeError):
+        raise CheckpointError("this is no JSON object", where=folder / "config.json", fix="Save it again.") from None
     if kind not in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES:
         raise ConfigError(f"a {kind} model is not a causal language model", where=folder)
     try:
@@ -120,10 +131,10 @@ def _tokenizer(folder: Path) -> Tokenizer:
         raise ConfigError(f"its tokenizer cannot be read: {_first_line(error)}", where=folder) from None
 
 
-def _from_hub(name: str, dtype: torch.dtype) -> LanguageModel:
+def _from_hub(name: str) -> Path:
     package = PACKAGES.get(name)
     tried = "there is no folder of that name" + (f", the package {package} is not installed" if package else "")
-    folder = hub.fetch(
+    return hub.fetch(
         name,
         ["*.json", "*.safetensors", "*.model", "*.txt", "*.jinja"],
         needed=["*.safetensors"],
@@ -132,7 +143,6 @@ def _from_hub(name: str, dtype: torch.dtype) -> LanguageModel:
         + ", ".join(f"'{known}'" for known in [*PACKAGES, "tiny-random"])
         + ".",
     )
-    return _from_folder(folder, name, dtype)
 
 
 def _assembled(package: ModuleType, folder: Path) -> Path:

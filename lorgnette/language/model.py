@@ -18,7 +18,7 @@ from transformers import PreTrainedModel
 
 from lorgnette.errors import ConfigError
 from lorgnette.language import fingerprint, masks
-from lorgnette.language.cache import Cache, Reading
+from lorgnette.language.cache import Cache, ForwardCache
 from lorgnette.language.tokenizer import Tokenizer
 
 BeforeBlock = Callable[[int, Float[Tensor, "B T D"]], Float[Tensor, "B T D"]]
@@ -109,7 +109,7 @@ class LanguageModel(nn.Module):
             raise ConfigError(f"the cache has {cache.batch} rows, the input {batch}", fix="fork(batch) or select() it.")
         if not torch.is_autocast_enabled(x.device.type):
             x = x.to(self.dtype)
-        reading = None if cache is None else Reading(cache)
+        reading = None if cache is None else ForwardCache(cache)
         at = positions
         if at is None:
             if past + length > self.context:

@@ -1,5 +1,7 @@
 """The tokenizer: text to ids without special tokens, and back."""
 
+import hashlib
+import json
 import re
 from functools import cached_property
 from pathlib import Path
@@ -38,6 +40,10 @@ class Tokenizer:
         """Ids that no answer may hold: special tokens other than `eos`, reserved ones, markers of other modalities."""
         special = set(self.hf.all_special_ids) | {i for token, i in self.hf.get_vocab().items() if _MARKER.match(token)}
         return sorted(special - {self.eos})
+
+    def fingerprint(self) -> str:
+        """SHA-256 over the vocabulary: which token every id stands for."""
+        return hashlib.sha256(json.dumps(sorted(self.hf.get_vocab().items())).encode()).hexdigest()
 
     def encode(self, text: str) -> list[int]:
         """The ids of `text`, without bos or eos."""

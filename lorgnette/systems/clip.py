@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from lorgnette import language as languages
 from lorgnette import vision as visions
 from lorgnette.document import Document, Image, Text
-from lorgnette.errors import DataError
+from lorgnette.errors import ConfigError, DataError
 from lorgnette.layout import Layout, Span
 from lorgnette.nn import Attention, Block, FeedForward, causal, quick_gelu
 from lorgnette.shapes import Batch
@@ -114,5 +114,7 @@ def build(
     embedding: int = 512,
 ) -> CLIP:
     """CLIP from names: ViT-B/32 as in the paper, heads of 64. `tokenizer` is a language model's name."""
-    words, eyes = languages.load(tokenizer).tokenizer, visions.load(vision, pretrained=pretrained_vision)
+    if width < 64 or width % 64:
+        raise ConfigError(f"a text tower of {width}", where="clip", field="width", fix="Give a multiple of 64.")
+    words, eyes = languages.load_tokenizer(tokenizer), visions.load(vision, pretrained=pretrained_vision)
     return CLIP(eyes, TextTower(len(words), context, width, layers, width // 64), words, embedding)

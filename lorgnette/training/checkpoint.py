@@ -12,7 +12,6 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from fnmatch import fnmatchcase
-from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
@@ -24,6 +23,7 @@ from torch import Tensor, nn
 
 from lorgnette import hub
 from lorgnette.errors import CheckpointError, ConfigError
+from lorgnette.language import Tokenizer
 from lorgnette.policy import learners, some
 from lorgnette.training.folders import current, read_json, replaced, write_json
 
@@ -32,25 +32,30 @@ CONFIG, MODEL = "config.json", "model.safetensors"
 ABSENT, CHECK = "there is no such folder", "Check the path, or the name and the connection."
 
 
-def _builder(name: str) -> Callable[..., nn.Module]:
-    """The `build` function of a system; imported only now, for each pulls in its own backbones."""
-    if name == "frozen":
-        from lorgnette.systems import frozen
+def _frozen() -> Callable[..., nn.Module]:
+    from lorgnette.systems.frozen import build
 
-        return frozen.build
-    if name == "clip":
-        from lorgnette.systems import clip
+    return build
 
-        return clip.build
-    from lorgnette.systems import prefix_tuning
 
-    return prefix_tuning.build
+def _clip() -> Callable[..., nn.Module]:
+    from lorgnette.systems.clip import build
+
+    return build
+
+
+def _prefix_tuning() -> Callable[..., nn.Module]:
+    from lorgnette.systems.prefix_tuning import build
+
+    return build
 
 
 BUILDERS: dict[str, Callable[[], Callable[..., nn.Module]]] = {
-    name: partial(_builder, name) for name in ("frozen", "clip", "prefix_tuning")
+    "frozen": _frozen,
+    "clip": _clip,
+    "prefix_tuning": _prefix_tuning,
 }
-"""The `build` function of every system, imported when it is needed."""
+"""The `build` function of every system, imported when it is needed, for each pulls in its own backbones."""
 
 
 @runtime_checkable
@@ -70,6 +75,12 @@ def backbones_of(system: nn.Module) -> dict[str, Backbone]:
     return {part: module for part, module in parts.items() if isinstance(module, Backbone)}
 
 
+def vocabulary_of(system: nn.Module) -> str:
+    """The fingerprint of its tokenizer, if it has one."""
+    words = getattr(getattr(system, "layout", None), "tokenizer", None)
+    return words.fingerprint() if isinstance(words, Tokenizer) else ""
+
+
 @dataclass(frozen=True)
 class Identity:
     """How a system is built again.
@@ -78,11 +89,13 @@ class Identity:
         system: a key of `BUILDERS`.
         arguments: of its `build`.
         backbones: for `language` and `vision`, `name` and, where all of it is frozen, `fingerprint`.
+        vocabulary: the fingerprint of the tokenizer; empty where there is none.
     """
 
     system: str
     arguments: Mapping[str, Any]
     backbones: Mapping[str, Mapping[str, str]]
+    vocabulary: str = ""
 
 
 def identify(system: nn.Module, name: str, arguments: Mapping[str, Any]) -> Identity:
@@ -92,7 +105,7 @@ def identify(system: nn.Module, name: str, arguments: Mapping[str, Any]) -> Iden
         backbones[part] = {"name": module.name}
         if not any(parameter.requires_grad for parameter in module.parameters()):
             backbones[part]["fingerprint"] = module.fingerprint()
-    return Identity(name, dict(arguments), backbones)
+    return Identity(name, dict(arguments), backbones, vocabulary_of(system))
 
 
 def learnt(system: nn.Module) -> dict[str, Tensor]:
@@ -163,6 +176,9 @@ def load(folder: str | Path, *, device: torch.device | str = "cpu") -> nn.Module
 
     system = build(**arguments)
     _same_backbones(system, backbones, path)
+    if config.get("vocabulary") and config["vocabulary"] != vocabulary_of(system):
+        problem = "trained with another vocabulary: the same ids now stand for other tokens"
+        raise CheckpointError(problem, where=path, field="tokenizer", fix="Put back the tokenizer's own files.")
     put(system, tensors, path / MODEL)
     for own, tensor in _tensors(system).items():
         if own not in tensors:

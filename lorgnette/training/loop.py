@@ -27,12 +27,13 @@ from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 from lorgnette.errors import ConfigError, DataError
 from lorgnette.policy import apply, set_modes, some
 from lorgnette.run import Run, Steps
+from lorgnette.shapes import Batch
 from lorgnette.training.checkpoint import MODEL, identify, load_tensors, put, save
 from lorgnette.training.folders import current
 from lorgnette.training.progress import Display, Metrics
 from lorgnette.training.record import begin
 from lorgnette.training.state import Place, exists, load_state, save_state, seed_everything
-from lorgnette.training.streams import Broken, Layout, Loaded, in_order, moved, shuffled
+from lorgnette.training.streams import Broken, Collate, Loaded, in_order, shuffled
 
 
 def train(run: Run, folder: str | Path, *, resume: bool = False, device: torch.device | str | None = None) -> nn.Module:
@@ -82,7 +83,7 @@ class _Training:
         self.bad = torch.zeros((), device=device)
         optimizer.found_inf = self.bad
         self.identity = identify(self.system, run.system, run.arguments)
-        self.layout: Layout = system.layout
+        self.layout: Collate = system.layout
         self.loaders = {
             name: shuffled(name, stream, self.layout, run.seed, parts=run.accumulate, pin=device.type == "cuda")
             for name, stream in run.data.items()
@@ -170,7 +171,7 @@ class _Training:
         for name, stream in run.data.items():
             for batch, share in loaded[name].parts:
                 with self.autocast():
-                    result = run.objectives[name](self.system, moved(batch, self.device))
+                    result = run.objectives[name](self.system, self.there(batch))
                 loss = result["loss"] * (stream.weight * share)
                 if loss.requires_grad:  # a text-only batch may not touch anything that learns
                     loss.backward()
@@ -189,6 +190,10 @@ class _Training:
             self.system.after_step()
         self.window.append({**values, "gradient_norm": norm})
         self.keys.append(tuple(key for batch in loaded.values() for part, _ in batch.parts for key in part.keys))
+
+    def there(self, batch: Batch) -> Batch:
+        """The batch on the device; from page-locked memory the copy does not wait for work under way."""
+        return batch if self.device.type == "cpu" else batch.to(self.device, non_blocking=True)
 
     def autocast(self) -> torch.autocast:
         return torch.autocast(self.device.type, torch.bfloat16, enabled=self.run.precision == "bf16")
@@ -233,7 +238,7 @@ class _Training:
                 self.broken.note(loader, loaded)
                 for batch, share in loaded.parts:
                     with self.autocast():
-                        result = run.objectives[name](self.system, moved(batch, self.device))
+                        result = run.objectives[name](self.system, self.there(batch))
                     for key, value in result.items():
                         _add(sums, key, value.float() * (share * loaded.weight))
                 total += loaded.weight

@@ -4,11 +4,14 @@ import json
 import os
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+
+from lorgnette.training.folders import disk
 
 EVERY_SECONDS = {True: 0.25, False: 10.0}
 """Between two drawings of the bar on a terminal, and between two lines elsewhere."""
@@ -25,7 +28,7 @@ class Metrics:
     def __init__(self, folder: Path, step: int) -> None:
         from torch.utils.tensorboard import SummaryWriter  # slow to import
 
-        path = folder / "metrics.jsonl"
+        self.path = path = folder / "metrics.jsonl"
         kept = [line for line in path.read_text("utf-8").splitlines() if _step(line) <= step] if path.exists() else []
         path.write_text("".join(f"{line}\n" for line in kept), "utf-8")
         self.file = path.open("a", encoding="utf-8")
@@ -33,8 +36,9 @@ class Metrics:
 
     def write(self, step: int, values: Mapping[str, float]) -> None:
         """One record."""
-        self.file.write(json.dumps({"step": step, **values}) + "\n")
-        self.file.flush()
+        with disk(self.path):
+            self.file.write(json.dumps({"step": step, **values}) + "\n")
+            self.file.flush()
         for name, value in values.items():
             self.board.add_scalar(name, value, step)
 
@@ -44,7 +48,8 @@ class Metrics:
 
     def close(self) -> None:
         """Closes both files."""
-        self.file.close()
+        with suppress(OSError):  # of a full disk; what could be written was flushed before
+            self.file.close()
         self.board.close()
 
 

@@ -8,12 +8,10 @@ import logging
 import zlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-import torch
-from torch import Tensor
 
 from lorgnette.data.source import Source
 from lorgnette.document import Document
@@ -24,7 +22,7 @@ from lorgnette.shapes import Batch
 logging.getLogger("absl").setLevel(logging.ERROR)  # grain warns on import that there is no jax, which nobody asked for
 import grain  # noqa: E402
 
-Layout = Callable[[Sequence[Document]], Batch]
+Collate = Callable[[Sequence[Document]], Batch]
 log = logging.getLogger("lorgnette")
 
 
@@ -61,7 +59,7 @@ class Loader:
 
     name: str
     source: Source
-    layout: Layout
+    layout: Collate
     order: Callable[[int], int]
     batch: int
     parts: int = 1
@@ -97,7 +95,7 @@ class Loader:
             totals = [float(len(batch.tokens)) for batch in batches]
         whole = sum(totals)
         parts = [
-            (pinned(b) if self.pin else b, total / whole) for b, total in zip(batches, totals, strict=True) if total
+            (b.pinned() if self.pin else b, total / whole) for b, total in zip(batches, totals, strict=True) if total
         ]
         return Loaded(parts, whole, sum(len(batch.tokens) for batch in batches), broken)
 
@@ -128,7 +126,7 @@ class Loader:
             batches.close()
 
 
-def shuffled(name: str, stream: Stream, layout: Layout, seed: int, *, parts: int = 1, pin: bool = False) -> Loader:
+def shuffled(name: str, stream: Stream, layout: Collate, seed: int, *, parts: int = 1, pin: bool = False) -> Loader:
     """The endless, shuffled loader of a training stream; streams of different names have different orders."""
     own = int(np.random.SeedSequence([seed, zlib.crc32(name.encode())]).generate_state(1)[0])
     order = grain.MapDataset.range(len(stream.source)).shuffle(seed=own).repeat()
@@ -137,7 +135,7 @@ def shuffled(name: str, stream: Stream, layout: Layout, seed: int, *, parts: int
     )
 
 
-def in_order(name: str, source: Source, layout: Layout, batch: int, *, pin: bool = False) -> Loader:
+def in_order(name: str, source: Source, layout: Collate, batch: int, *, pin: bool = False) -> Loader:
     """Every document of `source` once, in its order."""
     return Loader(name, source, layout, int, batch, places=len(source), pin=pin)
 
@@ -181,20 +179,3 @@ def named(error: DataError, key: str) -> DataError:
     return DataError(
         error.problem, where=f"{key}: {error.where}" if error.where else key, field=error.field, fix=error.fix
     )
-
-
-def pinned(batch: Batch) -> Batch:
-    """The batch in page-locked memory."""
-    return replace(batch, **{name: tensor.pin_memory() for name, tensor in _tensors(batch).items()})
-
-
-def moved(batch: Batch, device: torch.device) -> Batch:
-    """The batch on `device`; from page-locked memory the copy does not wait for work under way."""
-    if device.type == "cpu":
-        return batch
-    return replace(batch, **{name: tensor.to(device, non_blocking=True) for name, tensor in _tensors(batch).items()})
-
-
-def _tensors(batch: Batch) -> dict[str, Any]:
-    values = {f.name: getattr(batch, f.name) for f in fields(batch)}
-    return {name: value for name, value in values.items() if isinstance(value, Tensor)}

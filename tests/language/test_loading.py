@@ -16,7 +16,7 @@ from conftest import CONFIGS, built
 from transformers import Gemma3ForCausalLM, Gemma3TextConfig
 
 from lorgnette.errors import CheckpointError, ConfigError, ResourceError
-from lorgnette.language import Cache, LanguageModel, gguf, load, loading
+from lorgnette.language import Cache, LanguageModel, gguf, load, load_tokenizer, loading
 from lorgnette.language.tiny import byte_tokenizer
 
 
@@ -76,6 +76,19 @@ def test_damaged_or_foreign_folders(folder: Path) -> None:
         load(str(folder))
     (folder / "config.json").unlink()
     with pytest.raises(ConfigError, match=r"no config\.json"):
+        load(str(folder))
+
+
+def test_a_tokenizer_without_its_model(folder: Path) -> None:
+    alone, whole = load_tokenizer(str(folder)), load(str(folder)).tokenizer
+    assert alone.fingerprint() == whole.fingerprint()
+    assert alone.encode("the cat") == whole.encode("the cat")
+    assert load_tokenizer("tiny-random").fingerprint() == load("tiny-random").tokenizer.fingerprint()
+
+
+def test_a_torn_config_is_named(folder: Path) -> None:
+    (folder / "config.json").write_text('{"model_type": ')
+    with pytest.raises(CheckpointError, match=r"config.json: this is no JSON object"):
         load(str(folder))
 
 

@@ -13,7 +13,7 @@ from transformers.utils import logging
 
 from lorgnette import vision
 from lorgnette.document import Document, Image, Text, Video
-from lorgnette.errors import CheckpointError, DataError
+from lorgnette.errors import CheckpointError, ConfigError, DataError
 from lorgnette.objectives.contrastive import Contrastive
 from lorgnette.systems.clip import CLIP, TextTower, build
 from lorgnette.vision.encoder import TransformersEncoder
@@ -84,6 +84,11 @@ def test_what_is_no_pair_is_named(clip: CLIP) -> None:
         clip(clip.layout([Document((Text("a cat"),), key="blind")]))
     with pytest.raises(DataError, match="blind: no picture"):
         clip(clip.layout([pair(0, "a cat"), Document((Text("a cat"),), key="blind")]))
+
+
+def test_a_width_without_whole_heads_is_named() -> None:
+    with pytest.raises(ConfigError, match="clip: width: a text tower of 100"):
+        build(vision="tiny-random", width=100)
 
 
 def test_features_of_a_frozen_encoder_stand_for_pictures(clip: CLIP) -> None:

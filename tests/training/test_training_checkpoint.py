@@ -13,6 +13,7 @@ from lorgnette.errors import CheckpointError, ResourceError
 from lorgnette.policy import Frozen, Learn, apply
 from lorgnette.training import checkpoint, folders, load, state, train
 from lorgnette.training.checkpoint import identify, learnt, save
+from lorgnette.training.progress import Metrics
 
 
 @pytest.fixture(autouse=True)
@@ -101,6 +102,7 @@ def test_a_checkpoint_of_another_language_model(copy):
     [
         ({"system": "unheard-of"}, "unknown system 'unheard-of'.*Known: .*toy"),
         ({"format": 99}, "format is 99"),
+        ({"vocabulary": "0" * 64}, "tokenizer: trained with another vocabulary"),
         ({"arguments": {"depth": 3}}, "builds 'toy' from other arguments: .*'depth'"),
         ({"arguments": {"width": 13}}, r"connector.0.bias is \(12,\) here and \(13,\) in the system"),
         ({"tensors": {"connector.9.weight": [1]}}, "lacks tensors recorded in config.json: connector.9.weight"),
@@ -222,3 +224,15 @@ def test_nothing_else_is_ever_replaced(tmp_path):
     with pytest.raises(CheckpointError, match=r"it exists and holds no config\.json"):
         save(system, tmp_path, identify(system, "toy", {}))
     assert (tmp_path / "thesis.tex").read_text() == "years of work"
+
+
+def test_a_disk_that_fills_while_metrics_are_written_is_one_clear_error(tmp_path):
+    metrics = Metrics(tmp_path, 0)
+    metrics.file.close()
+    try:
+        metrics.file = open("/dev/full", "w")  # noqa: SIM115
+    except OSError:
+        pytest.skip("no /dev/full here")
+    with pytest.raises(ResourceError, match=r"metrics.jsonl: the disk is full"):
+        metrics.write(1, {"loss": 1.0})
+    metrics.close()

@@ -244,8 +244,15 @@ def test_every_epoch_shows_every_document_once_in_a_new_order():
     assert keys[:40] != keys[40:]
 
 
-def test_bf16_trains_float32_parameters(tmp_path):
-    system = train(toy_run(precision="bf16", steps=3), tmp_path)
+def test_bf16_computes_in_it_and_trains_float32_parameters(tmp_path):
+    computed = set()
+
+    def watched(model: nn.Module, batch: Batch) -> dict[str, Tensor]:
+        computed.add(model(batch).dtype)
+        return next_token(model, batch)
+
+    system = train(toy_run(precision="bf16", steps=3, objectives={"letters": watched}), tmp_path)
+    assert computed == {torch.bfloat16}
     assert {parameter.dtype for parameter in system.parameters()} == {torch.float32}
 
 
