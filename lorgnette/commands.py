@@ -1,5 +1,7 @@
 """What a trained model is asked from the command line: `evaluate`, `caption`, `ask`."""
 
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -14,10 +16,10 @@ from lorgnette.errors import CheckpointError, ConfigError
 from lorgnette.evaluation.binding import concept_binding
 from lorgnette.evaluation.captioning import captioning
 from lorgnette.evaluation.fast_vqa import fast_vqa
-from lorgnette.evaluation.floors import nearest, pixels
-from lorgnette.evaluation.items import Task
-from lorgnette.evaluation.questions import CAPITAL, CONTINENT, CURRENCY, KEYWORD, KIND, questions
-from lorgnette.evaluation.run import blinded
+from lorgnette.evaluation.floors import constant, nearest, pixels
+from lorgnette.evaluation.items import Task, documents
+from lorgnette.evaluation.questions import CAPITAL, CONTINENT, CURRENCY, KEYWORD, KIND, answered, questions
+from lorgnette.evaluation.run import Result, blinded
 from lorgnette.evaluation.run import evaluate as ask_all
 from lorgnette.evaluation.table import Line, console_table, write
 from lorgnette.incontext.engine import Engine
@@ -26,10 +28,11 @@ from lorgnette.systems.frozen import Frozen
 from lorgnette.training.checkpoint import load
 
 TaskName = Literal[
-    "captions", "binding", "binding-category", "binding-names", "fast-vqa",
+    "captions", "binding", "binding-category", "binding-names", "fast-vqa", "fast-vqa-names",
     "kind", "keyword", "capital", "continent", "currency",
 ]  # fmt: skip
 QUESTIONS = {question.name: question for question in (KIND, KEYWORD, CAPITAL, CONTINENT, CURRENCY)}
+TEMPLATE = "This is a {}."
 
 
 def evaluate(
@@ -43,6 +46,8 @@ def evaluate(
     ways: int | None = None,
     repeats: int = 0,
     induction: bool = True,
+    calibrated: bool = False,
+    template: str = TEMPLATE,
     limit: int = 200,
     batch: int = 16,
     seed: int = 0,
@@ -52,35 +57,80 @@ def evaluate(
 
     Args:
         run: the folder of a run or a checkpoint.
-        task: "captions"; "binding" (dax or blicket), also by category and with real names; "fast-vqa"; or a question.
-        shots: worked examples; of the binding tasks, pictures per class (inner-shots; 0 is left out there).
-        data: "emoji" asks about the test style; else a table or folder of your own: the tenth that no training saw.
+        task: "captions"; "binding" (dax or blicket), also by category and with real names; "fast-vqa", also with real
+            names; or a question.
+        shots: worked examples; where names are bound, pictures per class (inner-shots; 0 is left out there), all from
+            the same episodes.
+        data: "emoji" asks about the test style; else a table or folder of your own: the part that no training saw.
         split: of the emoji set: concepts that may be learnt from, those that never are, or all.
         ways: classes per episode, or answers to choose from; the task's own number by default.
         repeats: of the binding tasks: how often the examples are shown again.
         induction: begin the binding tasks with "Answer with dax or blicket."
+        calibrated: of the binding tasks: choose by what the query's picture adds to each name's likelihood.
+        template: of the binding tasks: the sentence under a picture, `{}` in the place of the name. The quickstart asks
+            with `--template {} --no-induction --calibrated`.
         limit: items per number of shots.
         batch: prompts that run together.
         seed: of the items; the same seed asks the same.
         out: where `results.json` and `predictions.jsonl` go; `evaluation` in the run's folder by default.
     """
-    system = _frozen(run)
-    support, queries = _sources(data, split, seed)
+    changed = {
+        "ways": ways is not None,
+        "repeats": repeats != 0,
+        "induction": not induction,
+        "calibrated": calibrated,
+        "template": template != TEMPLATE,
+    }
+    _heeded(task, [option for option, given in changed.items() if given])
+    folder = _writable(out or run / "evaluation")
+    engine = Engine(_frozen(run), batch_size=batch)
+    support, queries = _sources(data, split)
+    classes = None if data == "emoji" else "label"
     lines = []
     for k in shots:
-        if (asked := _task(task, support, queries, k, ways, repeats, induction, limit, seed)) is None:
+        if task == "captions":
+            asked = captioning(queries, support=support, shots=k, ways=ways or 10, limit=limit, seed=seed)
+        elif task in QUESTIONS:
+            asked = questions(queries, support, QUESTIONS[task], shots=k, ways=ways or 4, limit=limit, seed=seed)
+        elif k == 0:
             continue
-        engine = Engine(system, batch_size=batch)
-        with blinded(Engine(system, batch_size=batch)) as dark:
-            blind = ask_all(dark, asked, open_ended=False, name="test-blind")
-        shelf = [support[i] for i in range(len(support))] if task == "captions" else ()
-        floor = nearest(asked, pixels, shelf, name="pixel neighbour")
-        lines.append(Line(f"{task}, {k} shots", ask_all(engine, asked), (blind, floor)))
+        elif task in ("fast-vqa", "fast-vqa-names"):
+            asked = fast_vqa(
+                support,
+                queries,
+                inner_shots=k,
+                classes=classes or "concept",
+                names="real" if task == "fast-vqa-names" else "nonsense",
+                drawn=max(shots),
+                episodes=limit,
+                seed=seed,
+            )
+        else:
+            asked = concept_binding(
+                support,
+                queries,
+                ways=ways or 2,
+                inner_shots=k,
+                repeats=repeats,
+                level="category" if task == "binding-category" else "instance",
+                classes=classes,
+                names="real" if task == "binding-names" else "nonsense",
+                induction=induction,
+                calibrated=calibrated,
+                drawn=max(shots),
+                template=template,
+                episodes=limit,
+                seed=seed,
+            )
+        with blinded(engine):
+            # Calibrated, a blind choice is chance by construction; without, it says what the prompt alone gives away.
+            blind = ask_all(engine, replace(asked, calibrated=False), name="test-blind")
+        floors = _floors(task, asked, support, common=data != "emoji")
+        lines.append(Line(f"{task}, {k} shots", ask_all(engine, asked), (blind, *floors)))
     if not lines:
         raise ConfigError("no number of shots that this task can have", where=task, field="shots")
-    folder = out or run / "evaluation"
-    write(lines, folder)
     Console().print(console_table(lines))
+    write(lines, folder)
     Console().print(f"Every answer is in {folder / 'predictions.jsonl'}.")
 
 
@@ -144,42 +194,40 @@ def _frozen(run: Path) -> Frozen:
     return system
 
 
-def _sources(data: str, split: Literal["train", "held_out", "all"], seed: int) -> tuple[Source, Source]:
+def _sources(data: str, split: Literal["train", "held_out", "all"]) -> tuple[Source, Source]:
     """Where worked examples come from, and what is asked about."""
     if data == "emoji":
         return Emoji((*TRAIN_STYLES, *VALIDATION_STYLES), split=split), Emoji(TEST_STYLES[:1], split=split)
-    training, _, test = open_data(data, seed=seed)
+    training, _, test = open_data(data)
     return training, test
 
 
-def _task(
-    task: TaskName,
-    support: Source,
-    queries: Source,
-    shots: int,
-    ways: int | None,
-    repeats: int,
-    induction: bool,
-    limit: int,
-    seed: int,
-) -> Task | None:
+def _heeded(task: TaskName, options: Sequence[str]) -> None:
+    """Refuses options that this task has no use for, rather than let a reader think that they changed its figures."""
+    if task.startswith("binding"):
+        return
+    heeded = ("ways",) if task == "captions" or task in QUESTIONS else ()
+    for option in options:
+        if option not in heeded:
+            raise ConfigError("this task has no use for it", where=task, field=option, fix="Leave it out.")
+
+
+def _writable(folder: Path) -> Path:
+    """Tells before the work, and not after it, that results cannot be put there."""
+    found = next(place for place in (folder, *folder.parents) if place.exists())
+    if not found.is_dir():
+        raise ConfigError("this is a file, not a folder for results", where=found, field="out", fix="Choose another.")
+    return folder
+
+
+def _floors(task: TaskName, asked: Task, support: Source, *, common: bool) -> list[Result]:
+    """The nearest picture by pixels; `common` adds the commonest answer, where captions repeat as they like."""
+    if task in ("fast-vqa", "fast-vqa-names"):
+        return []  # no single picture, however near, says where a thing is
+    shelf: list[Document] = []  # names are bound by an item's own examples
     if task == "captions":
-        return captioning(queries, support=support, shots=shots, ways=ways or 10, limit=limit, seed=seed)
-    if task in QUESTIONS:
-        return questions(queries, support, QUESTIONS[task], shots=shots, ways=ways or 4, limit=limit, seed=seed)
-    if shots == 0:
-        return None
-    if task == "fast-vqa":
-        return fast_vqa(support, queries, inner_shots=shots, episodes=limit, seed=seed)
-    return concept_binding(
-        support,
-        queries,
-        ways=ways or 2,
-        inner_shots=shots,
-        repeats=repeats,
-        level="category" if task == "binding-category" else "instance",
-        names="real" if task == "binding-names" else "nonsense",
-        induction=induction,
-        episodes=limit,
-        seed=seed,
-    )
+        shelf = documents(support)
+    elif task in QUESTIONS:
+        shelf = answered(support, QUESTIONS[task])
+    found = [nearest(asked, pixels, shelf, name="pixel neighbour")]
+    return [*found, constant(asked)] if task == "captions" and common else found

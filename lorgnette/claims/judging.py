@@ -39,9 +39,9 @@ class Verdict:
 
 def above(claim: Claim, arm: Result, control: Result, measure: Measure) -> Verdict:
     """The arm is above its control on the same items: the whole interval of the paired difference is above zero."""
-    differences = arm.above(control, measure)
+    difference = arm.above(control, measure)
     value = arm.value(measure) - control.value(measure)
-    return Verdict(claim.name, judge(differences), value, interval(differences), claim.control)
+    return Verdict(claim.name, judge(difference), value, difference, claim.control)
 
 
 def within(claim: Claim, arm: Result, measure: Measure, low: float, high: float) -> Verdict:

@@ -9,11 +9,10 @@ several hands have drawn, or the folders of a user's pictures.
 from collections.abc import Callable
 from typing import Literal
 
-from lorgnette import prompts
 from lorgnette.data.source import Source
 from lorgnette.document import Document
 from lorgnette.errors import ConfigError
-from lorgnette.evaluation.episodes import Episode, Level, Sampler, class_of
+from lorgnette.evaluation.episodes import Episode, Level, Sampler, called
 from lorgnette.evaluation.items import Item, Task, Wording, documents, group
 
 NONSENSE = ("dax", "blicket", "slation", "perpo", "shously", "wug", "toma", "fep", "zav", "kiki")
@@ -76,8 +75,7 @@ def concept_binding(
             fix=f"At most {len(NONSENSE)} ways, at least one inner-shot, no negative repeats.",
         )
     field = classes or ("concept" if level == "instance" else "subcategory")
-    if call is None:
-        call = prompts.answer if field == "concept" else lambda document: class_of(document, field) or ""
+    call = call or called(field)
     pictures = documents(pool)
     asked = pictures if queries is None else documents(queries)
     sampler = Sampler(pictures, asked, ways, drawn, level, field, call, within)

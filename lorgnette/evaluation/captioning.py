@@ -24,8 +24,10 @@ def captioning(
 ) -> Task:
     """The captions of a source's pictures, without worked examples or with some.
 
-    Open-ended: the caption, and its end, word for word. Choice: the caption among those of other pictures, each of
-    which stands as often wrong as right. Documents that hold a question before the answer are asked it.
+    Open-ended: the caption, and its end, word for word. Choice: the caption among those of other pictures. Each stands
+    `ways - 1` times as often wrong as right where it can. Where one caption is common it cannot (`decoys`), and a blind
+    model gets more than chance, `1 / ways`: read such figures beside `floors.constant`. Documents that hold a question
+    before the answer are asked it.
 
     Args:
         source: documents that end in their caption (or answer); `targets.references` are accepted besides it.

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from lorgnette import prompts
 from lorgnette.document import Document
 from lorgnette.errors import ConfigError, DataError
 from lorgnette.evaluation.items import draws, group
@@ -101,6 +102,21 @@ class Sampler:
             order.insert(slot, 0)  # the query's class was drawn first
             rounds = tuple(tuple(picks[c][k] for c in order) for k in range(self.shots))
             yield Episode(seed, e, rounds, tuple(questions[c] for c in order if c < len(questions)), slot, place)
+
+    def stranger(self, episode: Episode) -> Document:
+        """A picture of a thing that the episode does not hold, by the hand of its queries.
+
+        Raises:
+            DataError: that hand has drawn nothing else.
+        """
+        met = [*episode.rounds[0], *episode.queries]
+        used = {document.images[0].digest for document in (*episode.queries, *sum(episode.rounds, ()))}
+        for document in draws(episode.seed, "stranger", episode.number).sample(self.queries, len(self.queries)):
+            known = class_of(document, self.classes) is not None and _hand(document) == _hand(episode.queries[0])
+            if known and document.images[0].digest not in used and not any(self._alike(document, d) for d in met):
+                return document
+        fix = "Give pictures of at least three classes to ask about."
+        raise DataError("no third thing to choose from", where=episode.queries[0].key, field=self.classes, fix=fix)
 
     def _index(self, pictures: Sequence[Document]) -> dict[str, dict[str, list[Document]]]:
         """Class -> hand -> pictures."""
@@ -207,6 +223,11 @@ def class_of(document: Document, field: str) -> str | None:
         return document.targets.label if document.targets else None
     name = document.meta.get(field)
     return None if name is None else str(name)
+
+
+def called(field: str) -> Callable[[Document], str]:
+    """How the class of a document is called: by its caption where classes are concepts, else by the class itself."""
+    return prompts.answer if field == "concept" else lambda document: class_of(document, field) or ""
 
 
 def _hand(document: Document) -> str:

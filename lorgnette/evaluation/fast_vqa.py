@@ -1,7 +1,8 @@
 """Fast-VQA (Frozen, section 4.3): words are bound to pictures, then a question uses one about a picture of both.
 
 The paper composes a question of Visual Genome with nouns replaced. Here the picture is composed too: the two things
-stand side by side on white, so that every answer is known and balanced.
+stand side by side on white, so that every answer is known and balanced. What the prompt says (which word is bound to
+which thing, in which order) and what the question says tell nothing of the answer.
 """
 
 from collections.abc import Callable
@@ -9,12 +10,11 @@ from typing import Literal
 
 import PIL.Image
 
-from lorgnette import prompts
 from lorgnette.data.source import Source
 from lorgnette.document import Document, Image
 from lorgnette.evaluation.binding import NONSENSE, examples
-from lorgnette.evaluation.episodes import Episode, Sampler
-from lorgnette.evaluation.items import Item, Task, Wording, documents, group
+from lorgnette.evaluation.episodes import Episode, Sampler, called
+from lorgnette.evaluation.items import Item, Task, Wording, documents, draws, group
 from lorgnette.evaluation.normalise import vqa
 
 
@@ -25,7 +25,7 @@ def fast_vqa(
     inner_shots: int = 1,
     classes: str = "concept",
     names: Literal["nonsense", "real"] = "nonsense",
-    call: Callable[[Document], str] = prompts.answer,
+    call: Callable[[Document], str] | None = None,
     drawn: int | None = None,
     induction: str = "Please answer the question.",
     template: str = "This is a {}.",
@@ -38,18 +38,24 @@ def fast_vqa(
     """Questions about a picture of both things, each of which names one by the word it was given in the prompt.
 
     Three kinds in turn: which side a thing is on (left or right), whether one is left of the other (yes or no), and
-    what is next to one (the real name of the other, which the model must know; of two). Open-ended answers are judged
-    after VQAv2's normalisation.
+    what is next to one (the real name of the other, which the model must know; of two). In the Real variant
+    (`names="real"`) the question itself says one of the two names, so that the other would be found by elimination:
+    there every second picture shows a third thing beside the one asked about, and the choice is between these two.
+    Open-ended answers are judged after VQAv2's normalisation.
+
+    Answers are balanced exactly, against the word asked about and the order of the examples, where `episodes` is a
+    multiple of 24.
 
     Args:
-        call: the real name of what a document shows; an answer of the third kind, and the name in every question of
-            the Real variant (`names="real"`).
+        call: the real name of what a document shows: an answer of the third kind, and what the Real variant asks by.
+            None is its caption where classes are concepts, else the class.
         ask: how question and answer are written.
         size: pixels of the composed picture's edges.
 
     The other arguments are those of `concept_binding`.
     """
     drawn = inner_shots if drawn is None else drawn
+    call = call or called(classes)
     pictures = documents(pool)
     asked = pictures if queries is None else documents(queries)
     sampler = Sampler(pictures, asked, 2, drawn, "instance", classes, call, scenes=True)
@@ -57,35 +63,45 @@ def fast_vqa(
     name = name or f"fast-vqa/{names}/{inner_shots}-shot"
 
     def item(episode: Episode) -> Item:
-        real = tuple(call(document) for document in episode.queries)
+        this, other = episode.queries[episode.slot], episode.queries[1 - episode.slot]
+        real = tuple(map(call, episode.queries))
         words = NONSENSE[:2] if names == "nonsense" else real
-        this, other = episode.slot, 1 - episode.slot
-        question, candidates, right = _question(episode, words, real)
+        word, beside = words[episode.slot], words[1 - episode.slot]
+        kind, first = episode.number // 4 % 3, _coin(episode)
+        on_left = first
+        if kind == 0:
+            question, candidates = f"Is the {word} on the left or on the right?", ("left", "right")
+        elif kind == 1:
+            question, candidates = f"Is the {word} left of the {beside}?", ("yes", "no")
+        else:
+            question = f"What is next to the {word}?"
+            on_left = draws(episode.seed, "side", episode.number).random() < 0.5
+            if names == "nonsense":
+                candidates, first = (real[0], real[1]), episode.slot == 1
+            else:
+                stranger = sampler.stranger(episode)
+                candidates, other = (call(other), call(stranger)), other if first else stranger
+        right = candidates[0 if first else 1]
         wording = Wording.of(ask.replace("{question}", question))
-        left, beside = (this, other) if episode.place == 0 else (other, this)
-        scene = side_by_side(episode.queries[left], episode.queries[beside], size)
+        one, two = (this, other) if on_left else (other, this)
         return Item(
-            wording.document(scene, right, key=f"{name}/{episode.number:04d}/{episode.queries[this].key}"),
+            wording.document(side_by_side(one, two, size), right, key=f"{name}/{episode.number:04d}/{this.key}"),
             tuple(map(wording.answer, candidates)),
             wording.answer(right),
             examples(episode, words, shown, inner_shots),
             induction=induction,
-            group=group(episode.queries[this]),
+            group=group(this),
         )
 
     items = tuple(map(item, sampler.episodes(episodes, seed)))
     return Task(name, items, 1 / 2, max_tokens=8, normalise=vqa, note=f"{inner_shots} inner-shots")
 
 
-def _question(episode: Episode, words: tuple[str, ...], real: tuple[str, ...]) -> tuple[str, tuple[str, str], str]:
-    """Question, candidates and answer; `place` 0 has the thing asked about on the left, and is balanced."""
-    this, other, kind = episode.slot, 1 - episode.slot, episode.number // 4 % 3
-    on_left = episode.place == 0
-    if kind == 0:
-        return f"Is the {words[this]} on the left or on the right?", ("left", "right"), "left" if on_left else "right"
-    if kind == 1:
-        return f"Is the {words[this]} left of the {words[other]}?", ("yes", "no"), "yes" if on_left else "no"
-    return f"What is next to the {words[this]}?", (real[0], real[1]), real[other]
+def _coin(episode: Episode) -> bool:
+    """A fair coin, exactly balanced against word, place in the prompt and kind of question over 24 episodes."""
+    block, number = divmod(episode.number, 24)
+    heads = draws(episode.seed, "coin", block, number % 12).random() < 0.5
+    return heads if number < 12 else not heads
 
 
 def side_by_side(left: Document, right: Document, size: int) -> Image:

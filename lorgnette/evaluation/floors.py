@@ -109,7 +109,7 @@ def probe(
     return Result(task, tuple(records), name)
 
 
-def constant(task: Task, *, name: str = "one answer") -> Result:
+def constant(task: Task, *, name: str = "commonest answer") -> Result:
     """One answer to everything: the commonest, known from the answers themselves; a choice without it is random."""
     common = Counter(item.answer for item in task.items)
     best = common.most_common(1)[0][0].strip()

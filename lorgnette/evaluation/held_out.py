@@ -16,7 +16,7 @@ from numpy import ndarray
 from lorgnette.document import Document, Text
 from lorgnette.errors import DataError
 from lorgnette.evaluation.captioning import captioning
-from lorgnette.evaluation.floors import Features, directions, nearest, pixels, probe
+from lorgnette.evaluation.floors import Features, constant, directions, nearest, pixels, probe
 from lorgnette.evaluation.items import Task
 from lorgnette.evaluation.normalise import plain
 from lorgnette.evaluation.run import Record, Result, record
@@ -70,9 +70,9 @@ def held_out(test: Sequence[Document], topic: Topic, *, ways: int = 10, max_toke
 def floors(
     task: Task, topic: Topic, shelf: Sequence[Document], features: Features, raw: Features = pixels
 ) -> list[Result]:
-    """The nearest picture by pixels and by the encoder's features; then what these features say of the answer.
+    """The commonest answer; the nearest picture by pixels and by the encoder's features; what these say of the answer.
 
-    That is a linear probe where answers repeat, so that there are classes, and else the neighbours' words.
+    The last is a linear probe where answers repeat, so that there are classes, and else the neighbours' words.
 
     Args:
         shelf: the training pictures.
@@ -87,6 +87,7 @@ def floors(
         return probe(part, features, frequent(some))
 
     return [
+        by_topic(task, topic, shelf, lambda part, some: constant(part)),
         by_topic(task, topic, shelf, lambda part, some: nearest(part, raw, some, name="pixel neighbour")),
         by_topic(task, topic, shelf, lambda part, some: nearest(part, angles, some, name="encoder neighbour")),
         by_topic(task, topic, shelf, linear if repeated else partial(neighbours_words, features=angles)),

@@ -115,7 +115,10 @@ class Task:
         return replace(document, parts=tuple(parts))
 
     def right(self, item: Item, text: str) -> bool:
-        """Whether an open-ended answer is the name, and nothing else."""
+        """Whether an open-ended answer is the name and nothing else, but for what `normalise` drops.
+
+        `plain` drops case and the punctuation around a text: "Dax." is "dax", which Frozen's paper would not count.
+        """
         return self.normalise(text) in {self.normalise(known) for known in (item.answer, *item.accepted)}
 
 
@@ -135,9 +138,11 @@ def draws(*seed: object) -> random.Random:
 
 
 def decoys(answers: Sequence[str], number: int, fits: Callable[[int, str], bool], seed: int) -> list[tuple[str, ...]]:
-    """Wrong candidates for every item, so that each text stands `number` times as often wrong as right.
+    """Wrong candidates for every item, so that each text stands `number` times as often wrong as right, where it can.
 
-    A model that does not look then gets chance, whatever it prefers. Every column is a permutation of the answers,
+    A model that does not look then gets chance, whatever it prefers. It cannot be where a text is the right answer of
+    more items than it can be wrong for: of 90 cats and 10 dogs "cat" is right for 90 and wrong for 10, and a model that
+    always says it is above chance. `floors.constant` shows by how much. Every column is a permutation of the answers,
     mended by swaps until it fits; what cannot be mended is drawn at random. An item for which too few texts fit gets
     fewer, and its task leaves it out.
 

@@ -15,7 +15,7 @@ from lorgnette.document import Image, Text
 from lorgnette.evaluation.curves import Curve, svg
 from lorgnette.evaluation.items import Item, draws
 from lorgnette.evaluation.run import Measure, Record, Result
-from lorgnette.evaluation.table import LEGEND, MARKS, MEASURES, Line, floor_names, percent, rows
+from lorgnette.evaluation.table import LEGEND, MARKS, MEASURES, Line, floor_names, percent, rows, save
 from lorgnette.prompts import question
 
 
@@ -77,7 +77,11 @@ class Report:
 
 
 def write_report(report: Report, path: Path) -> None:
-    """Writes the page: one file, no script, nothing fetched from anywhere."""
+    """Writes the page: one file, no script, nothing fetched from anywhere.
+
+    Raises:
+        ResourceError: the disk is full.
+    """
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(Path(__file__).parent),
         autoescape=True,
@@ -98,9 +102,7 @@ def write_report(report: Report, path: Path) -> None:
         episodes=[(shown, _prompts(shown)) for shown in report.episodes],
         curves=[(curve, Markup(svg(curve))) for curve in report.curves],
     )
-    partial = path.with_name(path.name + ".partial")
-    partial.write_text(page, encoding="utf-8")
-    partial.replace(path)
+    save(path, page)
 
 
 def data_uri(picture: Image, edge: int = 96) -> str:

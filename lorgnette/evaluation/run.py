@@ -13,7 +13,7 @@ from numpy import ndarray
 
 from lorgnette.document import Document, Image
 from lorgnette.evaluation.items import Item, Task
-from lorgnette.evaluation.metrics import bootstrap, interval, wilson
+from lorgnette.evaluation.metrics import bootstrap, interval, paired, wilson
 from lorgnette.incontext.engine import Engine, Request
 
 Measure = Literal["exact", "choice"]
@@ -26,7 +26,8 @@ class Record:
     Attributes:
         prompt: the prompt, with `<image>` for pictures.
         generated, ended: the open-ended answer, and whether the model ended it itself; None where none was asked for.
-        exact: the answer is the name, and the model ended it there.
+        exact: the answer is the name (`Task.right`), and the model ended it there, by end-of-sequence or by the text
+            that closes an example. Frozen's paper is stricter: exactly the name, and end-of-sequence alone.
         scores: log-likelihood of each candidate in nats (less that after a blank picture, where the task is
             calibrated), or what a floor ranks by.
         chosen: the candidate with the highest score.
@@ -81,10 +82,10 @@ class Result:
             return wilson(round(number * float(hits[0])), number)
         return interval(self.samples(measure))
 
-    def above(self, other: "Result", measure: Measure) -> Float[ndarray, "draws"]:
-        """Bootstrap samples of the paired difference to another result on the same items."""
+    def above(self, other: "Result", measure: Measure) -> tuple[float, float]:
+        """The 95 % interval of the paired difference to another result on the same items, by group."""
         assert len(self.records) == len(other.records), (self.task.name, other.task.name)
-        return bootstrap(self.hits(measure) - other.hits(measure), self.groups)
+        return paired(self.hits(measure) - other.hits(measure), self.groups)
 
 
 def evaluate(

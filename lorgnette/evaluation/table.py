@@ -9,12 +9,16 @@ from typing import Literal
 import rich.table
 import rich.text
 
-from lorgnette.evaluation.metrics import interval
 from lorgnette.evaluation.run import Measure, Result
+from lorgnette.training.folders import disk
 
 Standing = Literal["below", "level", "above"]
 MARKS = {"below": "", "level": "≈", "above": "▲"}
-LEGEND = "Per cent, with 95 % intervals. ▲ floor above the model; ≈ no difference shown (paired interval holds zero)."
+LEGEND = (
+    "Per cent, with 95 % intervals. ▲ floor above the model; ≈ no difference shown (paired interval holds zero). "
+    "An exact answer is the name and nothing else, and ended by the model itself; case and punctuation around it do "
+    "not count, and a line break ends it too (the paper of Frozen wants exactly the name, then end-of-sequence)."
+)
 MEASURES: dict[Measure, str] = {"exact": "exact answer", "choice": "choice"}
 
 
@@ -105,9 +109,14 @@ def floor_names(found: Sequence[Row]) -> list[str]:
 
 
 def write(lines: Sequence[Line], folder: Path) -> None:
-    """Writes `results.json` (the rows) and `predictions.jsonl` (every record of the models and their floors)."""
-    folder.mkdir(parents=True, exist_ok=True)
-    _replace(folder / "results.json", json.dumps([asdict(row) for row in rows(lines)], indent=1, ensure_ascii=False))
+    """Writes `results.json` (the rows) and `predictions.jsonl` (every record of the models and their floors).
+
+    Raises:
+        ResourceError: the disk is full.
+    """
+    with disk(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+    save(folder / "results.json", json.dumps([asdict(row) for row in rows(lines)], indent=1, ensure_ascii=False))
     records = [
         json.dumps(
             {"line": line.label, "by": result.name, "task": result.task.name, **asdict(record)}, ensure_ascii=False
@@ -116,7 +125,22 @@ def write(lines: Sequence[Line], folder: Path) -> None:
         for result in (line.result, *line.floors)
         for record in result.records
     ]
-    _replace(folder / "predictions.jsonl", "".join(record + "\n" for record in records))
+    save(folder / "predictions.jsonl", "".join(record + "\n" for record in records))
+
+
+def save(path: Path, text: str) -> None:
+    """Writes a file as a whole or not at all.
+
+    Raises:
+        ResourceError: the disk is full.
+    """
+    partial = path.with_name(path.name + ".partial")
+    try:
+        with disk(path):
+            partial.write_text(text, encoding="utf-8")
+            partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
 
 
 def percent(share: float) -> str:
@@ -128,7 +152,7 @@ def _figure(result: Result, measure: Measure) -> Figure:
 
 
 def _floor(result: Result, floor: Result, measure: Measure) -> Floor:
-    low, high = interval(result.above(floor, measure))
+    low, high = result.above(floor, measure)
     standing: Standing = "below" if low > 0 else "above" if high < 0 else "level"
     return Floor(floor.name, _figure(floor, measure), standing)
 
@@ -146,10 +170,3 @@ def _cell(floor: Floor) -> rich.text.Text:
     shown = percent(floor.figure.value)  # without the interval, which is in the report: a terminal is narrow
     style = {"below": "dim", "level": "yellow", "above": "red"}[floor.standing]
     return rich.text.Text(f"{MARKS[floor.standing]} {shown}".strip(), style=style)
-
-
-def _replace(path: Path, text: str) -> None:
-    """Nothing half-written."""
-    partial = path.with_name(path.name + ".partial")
-    partial.write_text(text, encoding="utf-8")
-    partial.replace(path)

@@ -274,15 +274,18 @@ class Engine:
             for picture in map(layout.shown, document.images):
                 if picture.digest not in self.seen:
                     fresh[picture.digest] = picture
-        names = list(fresh)
-        for i in range(0, len(names), self.batch_size):
-            part = names[i : i + self.batch_size]
-            if layout.features is not None and all(name in layout.features for name in part):
-                patches = torch.stack([layout.features[name] for name in part]).to(self.device)
-            else:
-                patches = self.system.see(torch.stack([layout.pixels(fresh[name]) for name in part]).to(self.device))
-                self.num_encoded += len(part)
-            self.seen |= dict(zip(part, self.system.look(patches), strict=True))
+        features = layout.features or {}
+        for known in (True, False):  # apart, so that an unknown picture sends no known one through vision
+            names = [name for name in fresh if (name in features) == known]
+            for i in range(0, len(names), self.batch_size):
+                part = names[i : i + self.batch_size]
+                if known:
+                    patches = torch.stack([features[name] for name in part]).to(self.device)
+                else:
+                    images = torch.stack([layout.pixels(fresh[name]) for name in part])
+                    patches = self.system.see(images.to(self.device))
+                    self.num_encoded += len(part)
+                self.seen |= dict(zip(part, self.system.look(patches), strict=True))
 
     def _embed(self, documents: Sequence[Document], *, begin: bool) -> tuple[Float[Tensor, "B T E"], Batch]:
         """Words and pictures; `begin` puts the beginning-of-sequence token first."""

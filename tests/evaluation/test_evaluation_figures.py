@@ -1,5 +1,6 @@
 """Judging, floors, intervals, and the page: all without a language model."""
 
+import errno
 import io
 import json
 import re
@@ -13,14 +14,17 @@ import pytest
 import torch
 from rich.console import Console
 
-from lorgnette.document import Document, Image
-from lorgnette.errors import DataError
+from lorgnette.claims.judging import Claim, above
+from lorgnette.document import Document, Image, Targets, Text
+from lorgnette.errors import DataError, ResourceError
 from lorgnette.evaluation import floors
 from lorgnette.evaluation.binding import concept_binding
 from lorgnette.evaluation.captioning import captioning
 from lorgnette.evaluation.curves import Curve, Series, svg
+from lorgnette.evaluation.held_out import floors as held_out_floors
+from lorgnette.evaluation.held_out import held_out
 from lorgnette.evaluation.items import Task
-from lorgnette.evaluation.metrics import bootstrap, interval, judge, judge_near, wilson
+from lorgnette.evaluation.metrics import bootstrap, interval, judge, judge_near, paired, wilson
 from lorgnette.evaluation.report import Episodes, Gallery, Report, write_report
 from lorgnette.evaluation.run import Result, blinded, evaluate, record
 from lorgnette.evaluation.table import Line, console_table, rows, write
@@ -60,6 +64,7 @@ def test_exact_needs_the_name_alone_and_its_end(task: Task) -> None:
 
     assert exact(answer)
     assert exact(f"{answer}.")
+    assert exact(answer.upper()), "looser than the paper, as the legend says"
     assert not exact(answer, ended=False)
     assert not exact(f"{answer} {other}")
     assert not exact(f"a {answer}")
@@ -125,6 +130,23 @@ def test_probe_and_constant(pool: Documents, queries: Documents) -> None:
     assert one.value("choice") < 0.6
 
 
+def test_the_commonest_answer_stands_beside_imbalanced_ones(queries: Documents) -> None:
+    def called(name: str, document: Document) -> Document:
+        parts = (document.images[0], Text(name, weight=1.0))
+        return Document(parts, f"{name} {document.key}", targets=Targets(label=name))
+
+    test = [called("dog" if i < 3 else "cat", document) for i, document in enumerate(queries)]
+
+    def nowhere(document: Document) -> str:
+        return ""
+
+    asked = held_out(test, nowhere)
+    assert asked.chance == 0.5
+    first, *_ = held_out_floors(asked, nowhere, test, floors.pixels)
+    assert first.name == "commonest answer"
+    assert first.value("choice") == first.value("exact") == 0.9
+
+
 def test_bootstrap_covers_the_truth() -> None:
     rng = np.random.default_rng(0)
     covered, repeats, groups = 0, 200, np.repeat(np.arange(60), 3).astype(str).tolist()
@@ -155,12 +177,56 @@ def test_wilson_is_the_textbook_interval() -> None:
     assert 0.03 < high < 0.04
 
 
+@pytest.mark.parametrize(
+    ("ahead", "behind", "number", "verdict"),
+    [
+        (0, 0, 24, "underpowered"),
+        (3, 0, 24, "underpowered"),
+        (3, 0, 3, "underpowered"),
+        (5, 0, 24, "underpowered"),
+        (6, 0, 24, "holds"),
+        (0, 6, 24, "fails"),
+        (24, 0, 24, "holds"),
+        (30, 5, 60, "holds"),
+        (12, 10, 60, "underpowered"),
+    ],
+)
+def test_few_differences_show_little(ahead: int, behind: int, number: int, verdict: str) -> None:
+    differences = np.array([1.0] * ahead + [-1.0] * behind + [0.0] * (number - ahead - behind))
+    groups = [str(i) for i in range(number)]
+    low, high = paired(differences, groups)
+    assert judge((low, high)) == verdict
+    assert -1 <= low < high <= 1, "never a point"
+    assert low <= differences.mean() <= high
+    assert paired(-differences, groups) == pytest.approx((-high, -low), abs=0.02)
+    twice = paired(differences.repeat(2), [name for name in groups for _ in range(2)])
+    assert twice == pytest.approx((low, high)), "a group is one pair, however many items it has"
+
+
+def test_few_differences_leave_floors_level(task: Task) -> None:
+    """Three of three is no proof, in the table as in the claims."""
+
+    def said(right: int) -> Result:
+        records = []
+        for i, item in enumerate(task.items[:24]):
+            scores = [float((text == item.answer) == (i < right)) for text in item.candidates]
+            records.append(record(task, item, scores=scores))
+        return Result(task, tuple(records), f"{right} right")
+
+    claim = Claim("a claim", "text", "control")
+    [row] = rows([Line("x", said(3), (said(0), said(3), said(20)))])
+    assert [floor.standing for floor in row.floors[1:]] == ["level", "level", "above"]
+    assert above(claim, said(3), said(0), "choice").verdict == "underpowered"
+    assert above(claim, said(0), said(0), "choice").verdict == "underpowered"
+    assert above(claim, said(20), said(0), "choice").verdict == "holds"
+
+
 def test_verdicts() -> None:
     around = np.random.default_rng(0).normal(size=2000)
-    assert judge(around * 0.01 + 0.1) == "holds"
-    assert judge(around * 0.01 - 0.1) == "fails"
-    assert judge(around * 0.1 + 0.05) == "underpowered"
-    assert judge(around * 0.001 + 0.001, least=0.05) == "fails"
+    assert judge((0.08, 0.12)) == "holds"
+    assert judge((-0.12, -0.08)) == "fails"
+    assert judge((-0.15, 0.25)) == "underpowered"
+    assert judge((-0.001, 0.003), least=0.05) == "fails"
     assert judge_near(around * 0.01 + 0.5, 0.5, 0.05) == "holds"
     assert judge_near(around * 0.01 + 0.7, 0.5, 0.05) == "fails"
     assert judge_near(around * 0.1 + 0.5, 0.5, 0.05) == "underpowered"
@@ -208,6 +274,25 @@ def test_files_hold_every_record(lines: list[Line], tmp_path: Path) -> None:
     assert sorted(path.name for path in (tmp_path / "new").iterdir()) == ["predictions.jsonl", "results.json"]
 
 
+@pytest.mark.parametrize("where", ["write_text", "replace"])
+def test_a_full_disk_is_said_and_leaves_nothing(
+    where: str, lines: list[Line], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(lines, tmp_path)
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+
+    def full(self: Path, *args: object, **kwargs: object) -> None:
+        self.write_bytes(b"half")
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Path, where, full)
+    with pytest.raises(ResourceError, match=r"results\.json: the disk is full"):
+        write(lines[:1], tmp_path)
+    with pytest.raises(ResourceError, match=r"report\.html: the disk is full"):
+        write_report(Report("A run", "What came out.", lines[:1]), tmp_path / "report.html")
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
+
+
 def curve() -> Curve:
     series = [
         Series("model", [(1, 0.6), (3, 0.8)], [(0.5, 0.7), (0.7, 0.9)]),
@@ -242,6 +327,7 @@ def test_the_page_stands_alone(lines: list[Line], tmp_path: Path) -> None:
     assert page.count("<svg") == 2
     assert "120 &amp; more" in page
     assert "▲" in page
+    assert "a line break ends it too" in words
     assert not list(tmp_path.glob("*.partial"))
     write_report(report, path)
     assert path.read_text(encoding="utf-8") == page, "the same figures make the same page"

@@ -1,5 +1,6 @@
 """The laws of episodes and of balanced questions."""
 
+import re
 from collections import Counter
 
 import numpy as np
@@ -162,6 +163,24 @@ def test_fast_vqa_is_balanced_and_composed(pool: Documents, queries: Documents) 
         kinds[text.split("?")[0].replace("blicket", "dax"), item.candidates.index(item.answer)] += 1
     assert set(kinds.values()) == {4}
     assert len(kinds) == 6
+
+
+@pytest.mark.parametrize("names", ["nonsense", "real"])
+def test_fast_vqa_is_not_read_off_the_prompt(pool: Documents, queries: Documents, names: str) -> None:
+    task = fast_vqa(pool, queries, inner_shots=2, names=names, episodes=48)
+    told: dict[object, Counter[bool]] = {}
+    for item in task.items:
+        text = "".join(part.text for part in prompts.question(item.query) if not isinstance(part, Image))
+        shown = named(item)[-2:]
+        [word, *_] = re.findall(r"the (thing \d+|dax|blicket)", text)
+        kind = next(words for words in ("right?", "left of", "next to") if words in text)
+        assert f" {word}" not in item.candidates, "the question holds no candidate"
+        told.setdefault((kind, shown.index(word)), Counter())[item.candidates.index(item.answer) == 0] += 1
+        if names == "real" and kind == "next to":
+            told.setdefault("shown in an example", Counter())[item.answer.strip() in shown] += 1
+    assert len(told) == (7 if names == "real" else 6)
+    for answers in told.values():
+        assert answers[True] == answers[False]
 
 
 def test_fast_vqa_scene_shows_what_is_asked(pool: Documents, queries: Documents) -> None:

@@ -96,6 +96,20 @@ def test_each_distinct_picture_is_encoded_once(system):
     assert engine.num_encoded == 3 + 5
 
 
+def test_known_features_are_used_though_others_are_missing(system, monkeypatch):
+    asked = prompts(3)
+    expected = Engine(system).score(asked, [CANDIDATES] * len(asked))
+    pictures = {image.digest: image for document_ in asked for image in document_.images}
+    known = list(pictures)[::2]
+    with torch.inference_mode():
+        patches = system.see(torch.stack([system.layout.pixels(pictures[name]) for name in known]))
+    monkeypatch.setattr(system.layout, "features", dict(zip(known, patches, strict=True)))
+    engine = Engine(system)
+    for a, b in zip(engine.score(asked, [CANDIDATES] * len(asked)), expected, strict=True):
+        torch.testing.assert_close(a, b, atol=1e-4, rtol=0)
+    assert engine.num_encoded == len(pictures) - len(known)
+
+
 def test_blind_shows_one_black_picture(system):
     engine = Engine(system)
     system.layout.blind = True
