@@ -1,14 +1,16 @@
 """A frozen encoder need see a picture only once: patches by picture digest, for layouts to use instead of pixels."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from typing import Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float
-from torch import Tensor
+from torch import Tensor, nn
 
 from lorgnette.data.source import Source
 from lorgnette.document import Image
+from lorgnette.errors import DataError
 
 Features = dict[str, Float[Tensor, "P D"]]
 
@@ -22,38 +24,57 @@ class Shows(Protocol):
     def pixels(self, picture: Image) -> Float[Tensor, "C H W"]: ...
 
 
+@runtime_checkable
+class Sees(Protocol):
+    """A system with an encoder, on one device."""
+
+    @property
+    def layout(self) -> Shows: ...
+
+    def see(self, images: Float[Tensor, "N C H W"]) -> Float[Tensor, "N P D"]: ...
+
+    def parameters(self) -> Iterator[nn.Parameter]: ...
+
+
 @torch.inference_mode()
 def precompute(
-    see: Callable[[Float[Tensor, "N C H W"]], Float[Tensor, "N P D"]],
-    layout: Shows,
+    system: Sees,
     sources: Iterable[Source],
     *,
     known: Features | None = None,
     batch_size: int = 32,
     progress: Callable[[int, int], None] | None = None,
 ) -> Features:
-    """Patches of every distinct picture of `sources`, in float32.
+    """Patches of every distinct picture of `sources`, in float32, on the CPU.
+
+    A picture that cannot be read is left out: a layout then tries to decode it, and training counts what is broken.
 
     Args:
-        see: the system's encoder, in eval mode.
-        layout: the system's layout.
+        system: in eval mode.
         known: features computed before; they are kept and not computed again.
         batch_size: pictures per forward.
         progress: called with pictures done and pictures in all.
     """
+    layout, device = system.layout, next(system.parameters()).device
     features = dict(known or {})
     pictures: dict[str, Image] = {}
     for source in sources:
         for i in range(len(source)):
-            for picture in map(layout.shown, source[i].images):
-                if picture.digest not in features:
-                    pictures.setdefault(picture.digest, picture)
+            with suppress(DataError):
+                for picture in map(layout.shown, source[i].images):
+                    if picture.digest not in features:
+                        pictures.setdefault(picture.digest, picture)
     names = list(pictures)
     for i in range(0, len(names), batch_size):
         part = names[i : i + batch_size]
-        patches = see(torch.stack([layout.pixels(pictures[name]) for name in part]))
-        # A clone each: a row of the batch's tensor would keep the whole of it alive.
-        features |= {name: row.clone() for name, row in zip(part, patches.float().cpu(), strict=True)}
+        pixels: dict[str, Float[Tensor, "C H W"]] = {}
+        for name in part:
+            with suppress(DataError):
+                pixels[name] = layout.pixels(pictures[name])
+        if pixels:
+            patches = system.see(torch.stack(list(pixels.values())).to(device)).float().cpu()
+            # A clone each: a row of the batch's tensor would keep the whole of it alive.
+            features |= {name: row.clone() for name, row in zip(pixels, patches, strict=True)}
         if progress is not None:
-            progress(min(i + batch_size, len(names)), len(names))
+            progress(i + len(part), len(names))
     return features

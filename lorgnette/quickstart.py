@@ -84,6 +84,7 @@ def quickstart(*, smoke: bool = False, folder: Path | None = None, seed: int = 0
     console, start = Console(width=None if sys.stdout.isatty() else 120), time.perf_counter()
     scale = SMOKE if smoke else WHOLE
     folder = folder or Path("runs/smoke" if smoke else "runs/quickstart")
+    resumed = (folder / "phases").exists()
     taught = lesson(scale.concepts, scale.new_queries, scale.copies, seed)
     console.print(
         f"Teaching Gemma 3 270M to see: {len(taught.known)} concepts, drawn by {len({HANDS[s] for s in TRAIN_STYLES})} "
@@ -109,9 +110,9 @@ def quickstart(*, smoke: bool = False, folder: Path | None = None, seed: int = 0
     lines = measure(system, taught, scale, seed)
     write(lines, folder)
     seconds = time.perf_counter() - start
-    write_report(
-        page(system, lines, folder, scale, len(taught.training), trained, seconds, smoke=smoke), folder / "report.html"
-    )
+    spent = f"{trained:.0f} s to train, {seconds:.0f} s in all"
+    spent += ", after an earlier run that was taken up" if resumed else ""
+    write_report(page(system, lines, folder, scale, len(taught.training), spent, smoke=smoke), folder / "report.html")
     console.print(console_table(lines, title="Every figure beside its floors"))
     console.print(
         f"\nDone in {seconds:.0f} s. Look at {folder / 'report.html'}; the model is in {folder / 'checkpoint'}.\n"
@@ -127,7 +128,7 @@ def measure(system: Frozen, taught: Lesson, scale: Scale, seed: int) -> list[Lin
     engine = Engine(system)
     shelf = [taught.plain[i] for i in range(len(taught.plain))]
     known = dict(system.layout.features or {})
-    store = precompute(system.see, system.layout, [taught.test, taught.unseen, taught.hands], known=known)
+    store = precompute(system, [taught.test, taught.unseen, taught.hands], known=known)
     system.layout.features = store
 
     def encoder(picture: Image) -> np.ndarray:
@@ -158,7 +159,7 @@ def measure(system: Frozen, taught: Lesson, scale: Scale, seed: int) -> list[Lin
     lines.append(Line("Names of concepts never shown", evaluate(engine, fresh), tuple(floors)))
     for shots in (0, 1, 3):
         asked = questions(taught.test, taught.plain, KIND, shots=shots, limit=scale.questions, seed=seed)
-        floors = [blind(asked, open_ended=False)]
+        floors = [blind(asked, open_ended=shots == 3)]
         kinds = answered(taught.plain, KIND)
         floors += [
             nearest(asked, pixels, kinds, name="pixel neighbour"),
@@ -182,9 +183,8 @@ def measure(system: Frozen, taught: Lesson, scale: Scale, seed: int) -> list[Lin
                 seed=seed,
             )
             # Calibrated, a blind choice is chance by construction; without, it says what the prompt alone gives away.
-            blinds = [blind(replace(bound, calibrated=False), open_ended=False)] if level == "instance" else []
             floors = [
-                *blinds,
+                blind(replace(bound, calibrated=False), open_ended=shots == 3),
                 nearest(bound, pixels, name="pixel neighbour"),
                 nearest(bound, angles, name="encoder neighbour"),
             ]
@@ -199,8 +199,7 @@ def page(
     folder: Path,
     scale: Scale,
     num_training: int,
-    trained: float,
-    seconds: float,
+    spent: str,
     *,
     smoke: bool,
 ) -> Report:
@@ -250,7 +249,7 @@ def page(
             "pictures": f"{num_training} ({scale.copies} versions each), styles {', '.join(TRAIN_STYLES)}",
             "tested on": f"style {TEST_STYLES[0]}, by another hand",
             "steps": f"{scale.steps} of {scale.batch} captions",
-            "time": f"{trained:.0f} s to train, {seconds:.0f} s in all",
+            "time": spent,
             "machine": f"{platform.machine()}, {torch.get_num_threads()} threads",
         },
         repeat=(f"lorgnette quickstart{' --smoke' if smoke else ''}",),

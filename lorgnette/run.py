@@ -99,6 +99,8 @@ class Run:
         objectives: for every stream, the objective of the same name.
         policy: who learns, and how fast.
         steps: updates.
+        prepare: called with the system on its device before anything is read: what a frozen encoder sees can be
+            computed there once and for all.
         clip: the largest global norm of the gradient; None does not clip.
         accumulate: parts a batch is cut into, to save memory; their losses are averaged by the weight of their tokens.
         precision: "bf16" runs the forward pass under autocast.
@@ -120,6 +122,7 @@ class Run:
     objectives: Mapping[str, Objective]
     policy: Policy
     steps: int
+    prepare: Callable[[Any], None] | None = None
     optimizer: Optimizer = field(default_factory=Optimizer)
     schedule: Schedule = field(default_factory=Schedule)
     clip: float | None = None

@@ -10,6 +10,7 @@ import pytest
 
 import lorgnette
 from lorgnette.cli import main
+from lorgnette.commands import _sources
 from lorgnette.document import Document, Image, Text
 from lorgnette.errors import ConfigError, DataError
 from lorgnette.evaluation.floors import pixels
@@ -17,6 +18,7 @@ from lorgnette.evaluation.held_out import asked, by_topic, frequent, held_out, n
 from lorgnette.evaluation.quadrants import Quadrant, quadrant
 from lorgnette.evaluation.run import Result, record
 from lorgnette.evaluation.table import Line
+from lorgnette.recipes import clip, frozen
 from lorgnette.teach import gather, teach, verdict
 
 TINY = {"language": "tiny-random", "vision": "tiny-random"}
@@ -74,7 +76,7 @@ def test_class_folders_end_in_figures_a_report_and_a_model(tmp_path: Path, capsy
     rows = json.loads((out / "results.json").read_text())
     assert [row["measure"] for row in rows] == ["exact", "choice"]
     assert [floor["name"] for floor in rows[1]["floors"]] == [
-        "chance", "test-blind", "pixel neighbour", "encoder neighbour", "linear probe",
+        "chance", "test-blind", "commonest answer", "pixel neighbour", "encoder neighbour", "linear probe",
     ]  # fmt: skip
     assert rows[1]["floors"][0]["figure"]["value"] == pytest.approx(1 / 3)
     report = (out / "report.html").read_text()
@@ -94,10 +96,10 @@ def test_questions_stand_before_their_answers_and_compete_within_themselves(tmp_
             for question, answer in (("What colour is it?", name.split()[0]), ("Is it green?", str(i == 1))):
                 rows.append({"image": path.name, "question": question, "answer": answer})
     out = tmp_path / "run"
-    teach(table(tmp_path, rows), folder=out, test=0.25, steps=2, **TINY)
+    teach(table(tmp_path, rows), folder=out, steps=2, **TINY)
     said = predictions(out)
     assert {record["by"] for record in said} == {
-        "model", "test-blind", "pixel neighbour", "encoder neighbour", "linear probe",
+        "model", "test-blind", "commonest answer", "pixel neighbour", "encoder neighbour", "linear probe",
     }  # fmt: skip
     for one in said:
         assert one["prompt"].startswith("<image>Question: ")
@@ -130,7 +132,7 @@ def test_duplicates_stay_on_one_side_and_rows_of_one_picture_are_all_right(tmp_p
                 {"image": p.name, "caption": text} for p, text in ((path, name), (path, f"a {name}"), (copy, name))
             ]
     lines: list[str] = []
-    parts = gather(table(tmp_path, rows), lines.append, test=0.2, names_are_captions=False, seed=0)
+    parts = gather(table(tmp_path, rows), lines.append, names_are_captions=False)
     assert "30 recompressed or resized" in lines[0]
     clusters = [{d.meta["cluster"] for d in part} for part in (parts.training, parts.validation, parts.test)]
     assert sum(map(len, clusters)) == len(set().union(*clusters)) == 30
@@ -151,7 +153,7 @@ def test_a_column_split_is_respected_and_never_leaks(tmp_path: Path) -> None:
     PIL.Image.open(tmp_path / "0.png").resize((96, 96)).save(tmp_path / "leak.png")
     rows.append({"image": "leak.png", "caption": "c0", "split": "train"})
     lines: list[str] = []
-    parts = gather(table(tmp_path, rows), lines.append, test=0.2, names_are_captions=False, seed=0)
+    parts = gather(table(tmp_path, rows), lines.append, names_are_captions=False)
     assert len(parts.test) == 8
     assert "1 documents are left out" in lines[1]
 
@@ -167,6 +169,33 @@ def test_what_cannot_be_learnt_from_is_refused(tmp_path: Path, number: int, same
     with pytest.raises(DataError, match=problem):
         teach(table(tmp_path, rows), folder=tmp_path / "run", **TINY)
     assert not (tmp_path / "run").exists()
+
+
+def test_evaluation_and_recipes_hold_out_what_teaching_holds_out(tmp_path: Path) -> None:
+    """Whatever their seeds: what is asked about was seen by no training."""
+    data = str(classes(tmp_path / "mine"))
+    (tmp_path / "mine/red_brick/torn.png").write_bytes(b"\x89PNG\r\n\x1a\n")
+    parts = gather(Path(data), lambda text: None, names_are_captions=False)
+    held = {document.key for document in parts.test}
+    support, queries = _sources(data, "train")
+    assert {queries[i].key for i in range(len(queries))} == held
+    taught = {document.key for document in parts.training}
+    assert {support[i].key for i in range(len(support))} == taught
+    small = {"vision": "tiny-random", "data": data, "batch": 4, "steps": 1}
+    for run in (
+        *(frozen.pretrain(language="tiny-random", seed=seed, **small) for seed in (0, 7)),
+        clip.pretrain(seed=7, **small),
+    ):
+        (stream,) = run.data.values()
+        assert {stream.source[i].key for i in range(len(stream.source))} == taught
+        assert run.validation is not None
+        assert {run.validation[i].key for i in range(len(run.validation))}.isdisjoint(held | taught)
+
+
+@pytest.mark.parametrize(("option", "problem"), [("steps", "0 is less than 1"), ("seed", "-1 is negative")])
+def test_options_that_make_no_sense_are_refused_before_anything_is_read(option: str, problem: str) -> None:
+    with pytest.raises(ConfigError, match=f"{option}: {problem}"):
+        teach(Path("nowhere"), **{option: int(problem.split()[0])})
 
 
 def shown(colour: tuple[int, int, int], seed: int, text: str) -> Document:

@@ -44,7 +44,7 @@ def claims(
     console.print("Every arm is trained once: intervals are over items and episodes, not over trainings.")
     place = folder / system / f"{'quick' if quick else 'whole'}-seed{seed}"
     for claim in module.CLAIMS:
-        console.print(f"  {claim.name}: {claim.text} Control: {claim.control}.")
+        console.print(f"  {claim.name}: {claim.text}. Control: {claim.control}.")
     found = module.run(plan, place, seed, console.print)
     assert [verdict.name for verdict in found] == [claim.name for claim in module.CLAIMS]
     console.print(table(found))

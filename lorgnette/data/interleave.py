@@ -1,45 +1,67 @@
 """Pairs of picture and caption, several to a document, as on a page: pictures then stand at any position."""
 
 import random
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 
 from lorgnette.document import Document, Part, Text
+from lorgnette.errors import DataError
 from lorgnette.prompts import answer
+
+END = "\n"
+"""What parts two pairs."""
 
 
 class Interleaved:
-    """The i-th document is the i-th of `pairs` and others drawn at random, in random order, parted by `end`.
+    """The i-th document is the i-th of `pairs` and others drawn at random, in random order, parted by `END`.
 
     Half of the documents show one caption twice, under two different pictures: a language model that has read the first
-    may use it. Captions carry loss wherever they stand, and so does what parts them.
+    may use it. Where no other picture has the caption, there is none to show. Captions carry loss wherever they stand,
+    and so does what parts them.
 
     Args:
         pairs: documents that end in their caption.
-        size: how many make one.
-        again: the share of documents in which a caption comes twice.
-        end: the text between two pairs.
+        size: how many make one; all of them where there are fewer.
+        again: the share of documents in which a caption comes twice, where it can.
         seed: another number, other documents.
     """
 
-    def __init__(
-        self, pairs: Sequence[Document], size: int = 3, *, again: float = 0.5, end: str = "\n", seed: int = 0
-    ) -> None:
-        self.pairs, self.size, self.again, self.end, self.seed = pairs, size, again, end, seed
-        self.same: dict[str, list[int]] = {}
+    def __init__(self, pairs: Sequence[Document], size: int = 3, *, again: float = 0.5, seed: int = 0) -> None:
+        self.pairs, self.size, self.again, self.seed = pairs, size, again, seed
+        # By caption, the pairs that show each of its pictures; and for each pair, which of these its own picture is.
+        self.same: dict[str, list[list[int]]] = {}
+        self.own: list[int] = []
+        places: dict[tuple[str, Hashable], int] = {}
         for i in range(len(pairs)):
-            self.same.setdefault(answer(pairs[i]), []).append(i)
+            caption = answer(pairs[i])
+            showing = self.same.setdefault(caption, [])
+            self.own.append(places.setdefault((caption, _picture(pairs[i], i)), len(showing)))
+            if self.own[i] == len(showing):
+                showing.append([])
+            showing[self.own[i]].append(i)
 
     def __len__(self) -> int:
         return len(self.pairs)
 
     def __getitem__(self, i: int, /) -> Document:
+        i = range(len(self))[i]
         rng = random.Random(f"{self.seed}/{i}")
-        first = self.pairs[range(len(self))[i]]
-        chosen = [first, *(self.pairs[rng.randrange(len(self))] for _ in range(self.size - 1))]
-        if rng.random() < self.again:
-            chosen[1] = self.pairs[rng.choice(self.same[answer(first)])]
+        chosen = [i]
+        same = self.same[answer(self.pairs[i])]
+        if rng.random() < self.again and len(same) > 1:
+            other = rng.randrange(len(same) - 1)
+            chosen.append(rng.choice(same[other + (other >= self.own[i])]))
+        drawn = rng.sample(range(len(self)), min(self.size, len(self)))
+        chosen = [*chosen, *(k for k in drawn if k not in chosen)][: self.size]
         rng.shuffle(chosen)
         parts: list[Part] = []
-        for number, pair in enumerate(chosen):
-            parts += [*([Text(self.end, weight=1.0)] if number else []), *pair.parts]
-        return Document(tuple(parts), key="+".join(pair.key for pair in chosen), meta=first.meta)
+        for number, k in enumerate(chosen):
+            parts += [*([Text(END, weight=1.0)] if number else []), *self.pairs[k].parts]
+        return Document(tuple(parts), key="+".join(self.pairs[k].key for k in chosen), meta=self.pairs[i].meta)
+
+
+def _picture(pair: Document, i: int) -> Hashable:
+    """What tells its picture from others: its content. Another drawing, or another view of it, is another picture."""
+    try:
+        return tuple(picture.digest for picture in pair.images)
+    except DataError:  # who lays the document out will say so
+        return i

@@ -1,22 +1,24 @@
 """Training, validation and test documents by what a user calls them: an embedded set, or a path."""
 
-from lorgnette.data.check import check
+import logging
+
 from lorgnette.data.easy_vqa import EasyVQA
 from lorgnette.data.emoji import TEST_STYLES, VALIDATION_STYLES, Emoji
 from lorgnette.data.files import open_pictures
 from lorgnette.data.source import Source, Subset
-from lorgnette.data.split import split
+from lorgnette.data.split import Readable, divide
 from lorgnette.data.stamps import Stamps
 
+log = logging.getLogger("lorgnette")
 
-def open_data(name: str, *, seed: int = 0) -> tuple[Source, Source, Source]:
-    """Training, validation and test documents; the same division wherever the same name and seed are given.
+
+def open_data(name: str) -> tuple[Source, Source, Source]:
+    """Training, validation and test documents; the same division wherever the same name is given.
 
     Args:
         name: "emoji" (validated and tested on the styles kept for it), "easy-vqa" (its official test part; a tenth of
             the training pictures validates), "stamps" (where its Debian package is there), or a table or folder of your
-            own pictures. Of the last two a tenth each validates and tests, duplicates kept together.
-        seed: of the division.
+            own pictures. The last two are divided by `lorgnette.data.split.divide`, less what cannot be read.
 
     Raises:
         DataError, ConfigError, ResourceError: as the readers say.
@@ -30,5 +32,9 @@ def open_data(name: str, *, seed: int = 0) -> tuple[Source, Source, Source]:
             parts_of[picture % 10 == 0].append(i)
         return Subset(asked, parts_of[0]), Subset(asked, parts_of[1]), EasyVQA("test")
     source: Source = Stamps() if name == "stamps" else open_pictures(name)
-    parts = split(source, check(source).clusters, test=0.1, validation=0.1, seed=seed)
+    readable = Readable(source)
+    if broken := readable.report.broken:
+        first = f"the first is {broken[0].key}: {broken[0].problem}"
+        log.warning("left out %d of %d documents with a broken picture; %s", len(broken), len(source), first)
+    parts = divide(readable, log.warning)
     return parts.train, parts.validation, parts.test

@@ -1,20 +1,78 @@
-"""Train, validation and test parts that share no picture: the unit that is dealt out is the cluster of duplicates."""
+"""Train, validation and test parts that share no picture: the unit that is dealt out is the cluster of duplicates.
+
+A user's pictures are divided by `divide` alone, and the same way every time: what one command holds out, no other
+command learns from.
+"""
 
 import math
 from collections import Counter, defaultdict
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Int64
 
-from lorgnette.data.source import Source, Subset
-from lorgnette.document import Document
+from lorgnette.data.check import check
+from lorgnette.data.source import Concat, Source, Subset
+from lorgnette.document import Document, Targets, Text
 from lorgnette.errors import ConfigError, DataError
+from lorgnette.prompts import question
+
+MOST_BROKEN = 0.1
+"""The share of documents with a picture that cannot be read, above which the whole is refused."""
 
 _NAMES = {"train": "train", "training": "train", "test": "test", "testing": "test"} | dict.fromkeys(
     ("validation", "valid", "val", "dev"), "validation"
 )
 _FIX = "The column 'split' may hold train, validation and test; leave it out to have the data divided for you."
+
+
+class Readable:
+    """The documents of a source whose pictures can be read, with what the whole of the source knows about each.
+
+    `meta["cluster"]` names the picture, duplicates alike. Of several documents about one file, with one question, each
+    has the references of all: what every one of them says is right.
+
+    Args:
+        source: every picture of it is opened once.
+
+    Attributes:
+        report: what was found.
+        clusters: for each document its cluster, as `Report.clusters` has it.
+
+    Raises:
+        DataError: more than `MOST_BROKEN` of the documents have a broken picture.
+    """
+
+    def __init__(self, source: Source) -> None:
+        self.source, self.report = source, check(source)
+        broken, total = self.report.broken, len(source)
+        if len(broken) > MOST_BROKEN * total:
+            few = f"{len(broken)} of {total} documents have a broken picture, more than {MOST_BROKEN:.0%}"
+            raise DataError(f"{few}: {broken[0].problem}".rstrip("."), fix="Mend or remove them.")
+        self.good = self.report.good
+        self.clusters: Int64[np.ndarray, " N"] = self.report.clusters[self.good]
+        self.references: dict[tuple[str, str], dict[str, None]] = defaultdict(dict)
+        for i in self.good:
+            document = source[i]
+            self.references[_row(document)] |= dict.fromkeys((document.targets or Targets()).references)
+
+    def __len__(self) -> int:
+        return len(self.good)
+
+    def __getitem__(self, i: int, /) -> Document:
+        document = self.source[self.good[i]]
+        return replace(
+            document,
+            meta={**document.meta, "cluster": str(self.clusters[i])},
+            targets=replace(document.targets or Targets(), references=tuple(self.references[_row(document)])),
+        )
+
+
+def _row(document: Document) -> tuple[str, str]:
+    asked = "".join(part.text for part in question(document) if isinstance(part, Text))
+    return str(document.images[0].source), asked
 
 
 class Split(NamedTuple):
@@ -23,6 +81,33 @@ class Split(NamedTuple):
     train: Subset
     validation: Subset
     test: Subset
+
+
+def divide(source: Readable, tell: Callable[[str], None]) -> Split:
+    """The one division of a user's pictures: by the column `split`; else a fifth tests and a tenth validates.
+
+    Whoever asks gets the same parts: no seed of a run has a say in it.
+
+    Args:
+        tell: told how many documents had to be left out.
+
+    Raises:
+        DataError: as `split` and `given_split` do.
+    """
+    if (given := given_split(source, source.clusters)) is None:
+        return split(source, source.clusters)
+    parts, left_out = given
+    if left_out:
+        tell(f"{left_out:,} documents are left out: they show a picture that another part holds out.")
+    return parts
+
+
+def apart(source: Source, held_out: Sequence[Source]) -> Subset:
+    """The documents of `source` that show no picture of `held_out`, nor a duplicate of one."""
+    clusters = check(Concat(*held_out, source)).clusters.tolist()
+    first = len(clusters) - len(source)
+    taken = set(clusters[:first])
+    return Subset(source, [i for i, name in enumerate(clusters[first:]) if name not in taken])
 
 
 def split(

@@ -60,7 +60,7 @@ def held_out(test: Sequence[Document], topic: Topic, *, ways: int = 10, max_toke
         if len({answer(document) for document in some}) > 1
     ]
     if not tasks:
-        fix = "Give pictures with more different answers, or hold out a larger share."
+        fix = "Give pictures with more different answers, or more of them."
         raise DataError(f"the {len(test)} held-out documents do not differ in their answers", where="test", fix=fix)
     items = tuple(item for task in tasks for item in task.items)
     chance = sum(task.chance * len(task.items) for task in tasks) / len(items)

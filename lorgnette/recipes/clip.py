@@ -1,7 +1,7 @@
 """CLIP (Radford et al. 2021, arXiv:2103.00020), section 2: two towers from scratch, on pictures and their captions.
 
 lorgnette train clip.pretrain --data captions.jsonl
-lorgnette train clip.pretrain --data emoji --vision vit_tiny_patch16_224 --width 256 --layers 4 --steps 2000
+lorgnette train clip.pretrain --data emoji --vision vit_tiny_patch16_224 --width 256 --warmup 200 --steps 2000
 """
 
 from functools import partial
@@ -56,7 +56,7 @@ def pretrain(
         seed: of weights and data order.
         sources: training and validation documents, instead of `data`.
     """
-    train, validation = sources if sources is not None else open_data(data, seed=seed)[:2]
+    train, validation = sources if sources is not None else open_data(data)[:2]
     arguments: dict[str, Any] = {
         "vision": vision,
         "pretrained_vision": pretrained_vision,

@@ -4,26 +4,29 @@ lorgnette train frozen.pretrain --data captions.jsonl
 lorgnette train frozen.pretrain --data emoji --control scratch --seed 1
 """
 
+import logging
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Annotated, Any, Literal
 
 import tyro
-from torch import nn
 
 from lorgnette import language as languages
-from lorgnette.data.interleave import Interleaved
+from lorgnette.data.interleave import END, Interleaved
 from lorgnette.data.named import open_data
 from lorgnette.data.source import Source
+from lorgnette.data.split import apart
+from lorgnette.document import Text
 from lorgnette.features import precompute
 from lorgnette.objectives.language_modelling import LanguageModelling
 from lorgnette.objectives.word_alignment import WordAlignment
 from lorgnette.policy import Frozen, Learn, Policy
-from lorgnette.prompts import answer
-from lorgnette.run import Optimizer, Run, Schedule, Stream
+from lorgnette.run import Optimizer, Run, Schedule, Stream, require
 from lorgnette.systems import frozen
 
 Control = Literal["frozen", "finetuned", "scratch"]
+log = logging.getLogger("lorgnette")
 
 
 def pretrain(
@@ -39,7 +42,7 @@ def pretrain(
     norm: bool = False,
     dropout: float = 0.0,
     fit: Literal["pad", "crop", "squash"] = "pad",
-    size: int | None = None,
+    size: int | None = 224,
     control: Control = "frozen",
     blind: bool = False,
     lr: float | None = None,
@@ -65,7 +68,8 @@ def pretrain(
     Args:
         data: "emoji", "stamps", or a JSONL, CSV, or folder of your own pictures and captions.
         questions: likewise, or "easy-vqa": questions and answers that make up half of every batch. The paper's control
-            that is trained on VQA, or with `blind` the one that is so without seeing.
+            that is trained on VQA, or with `blind` the one that is so without seeing. Those about pictures that the
+            captions hold out are left out.
         language: a folder, a packaged model, or a hub name. The paper's has 7B parameters and relative positions.
         vision: an encoder's name. The paper's is an NF-ResNet-50.
         pretrained_vision: start from published weights: a departure, for the paper trains the encoder from scratch.
@@ -75,7 +79,7 @@ def pretrain(
         norm: scale visual embeddings to the length of word embeddings; the paper does not.
         dropout: on the encoder's features; the paper has none.
         fit: how a picture becomes a square.
-        size: pixels; the encoder's own by default.
+        size: pixels; the paper's 224. None is the encoder's own.
         control: "finetuned" updates the language model too, "scratch" also starts it from random weights.
         blind: train and test on black pictures.
         lr: 3e-4, or 1e-5 for the controls, as in the paper.
@@ -98,8 +102,14 @@ def pretrain(
         sources: training and validation documents, instead of `data`.
         say: told how many pictures the frozen encoder has seen, and of how many.
     """
-    train, validation = sources if sources is not None else open_data(data, seed=seed)[:2]
-    read = {"captions": train} | ({} if questions is None else {"questions": open_data(questions, seed=seed)[0]})
+    require(queries >= 1, "queries", f"{queries} visual embeddings per picture")
+    train, validation, *test = sources if sources is not None else open_data(data)
+    read = {"captions": train}
+    if questions is not None:
+        asked = open_data(questions)[0]
+        read["questions"] = apart(asked, [validation, *test])
+        if left_out := len(asked) - len(read["questions"]):
+            log.warning("left out %d of %d questions: their pictures are held out from captions", left_out, len(asked))
     share = max(1, batch // len(read))
     streams = {name: Stream(source, batch=min(share, len(source))) for name, source in read.items()}
     learns_words = control != "frozen"
@@ -119,12 +129,9 @@ def pretrain(
         "precision": "fp32" if learns_words else precision,
     }
 
-    def model() -> nn.Module:
-        system = frozen.build(**arguments)
-        if not learn_vision:
-            system.eval()
-            system.layout.features = precompute(system.see, system.layout, [*read.values(), validation], progress=say)
-        return system
+    def look_once(system: frozen.Frozen) -> None:
+        known = dict(system.layout.features or {})
+        system.layout.features = precompute(system, [*read.values(), validation], known=known, progress=say)
 
     reading = LanguageModelling(_rows(language, [*read.values(), validation], vocabulary), others=vocabulary or 0)
     policy: Policy = {
@@ -135,7 +142,8 @@ def pretrain(
     return Run(
         system="frozen",
         arguments=arguments,
-        model=model,
+        model=partial(frozen.build, **arguments),
+        prepare=None if learn_vision else look_once,
         data=streams,
         objectives=dict.fromkeys(streams, reading),
         policy=policy,
@@ -246,8 +254,8 @@ def adapt(
     words = replace(stream, batch=min(align_batch, len(stream.source)))
     streams = {"captions": stream}
     if pairs > 1:
-        apart = [stream.source[i] for i in range(len(stream.source))]
-        pages = Stream(Interleaved(apart, pairs, seed=seed), batch=max(1, batch // 2 // pairs))
+        alone = [stream.source[i] for i in range(len(stream.source))]
+        pages = Stream(Interleaved(alone, pairs, seed=seed), batch=max(1, batch // 2 // pairs))
         streams = {"captions": replace(stream, batch=max(1, stream.batch // 2)), "pages": pages}
     captions = replace(
         captions,
@@ -269,10 +277,11 @@ def adapt(
 
 
 def _rows(language: str, sources: Sequence[Source], vocabulary: int | None) -> list[int] | None:
-    """The tokens of all answers, end-of-sequence, and the first `vocabulary` ids; None for all of them."""
+    """The tokens of all that carries loss, pages too, and the first `vocabulary` ids; None for all of them."""
     if vocabulary is None:
         return None
-    tokenizer = languages.load(language).tokenizer
-    answers = {answer(source[i]) for source in sources for i in range(len(source))}
-    used = {token for text in answers for token in tokenizer.encode(text)}
+    tokenizer = languages.load_tokenizer(language)
+    documents = (source[i] for source in sources for i in range(len(source)))
+    parts = (part for document in documents for part in document.parts if isinstance(part, Text) and part.weight)
+    used = {token for text in {END, *(part.text for part in parts)} for token in tokenizer.encode(text)}
     return sorted(used | {tokenizer.eos} | set(range(min(vocabulary, len(tokenizer)))))

@@ -106,6 +106,8 @@ class _Training:
         run, place = self.run, self.place
         if place.finished:
             return
+        if run.prepare is not None:
+            run.prepare(self.system.eval())
         set_modes(self.system, training=True)
         self.broken = Broken(run.max_broken, place.broken)
         with ExitStack() as stack:

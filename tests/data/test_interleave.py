@@ -1,31 +1,43 @@
 """Interleaved documents: all the pairs, in any order, some captions twice."""
 
-from lorgnette.data.interleave import Interleaved
+import numpy as np
+import pytest
+
+from lorgnette.data.interleave import END, Interleaved
 from lorgnette.document import Document, Image, Text
 from lorgnette.prompts import answer
 
-PAIRS = [Document((Image(f"{i}.png"), Text(f"thing {i % 10}", weight=1.0)), key=str(i)) for i in range(40)]
+
+def pair(i: int, caption: str, **meta: str) -> Document:
+    return Document((Image(np.full((2, 2), i, dtype=np.uint8)), Text(caption, weight=1.0)), key=str(i), meta=meta)
+
+
+PAIRS = [pair(i, f"thing {i % 10}") for i in range(40)]
 
 
 def captions(document: Document) -> list[str]:
-    return [part.text for part in document.parts if isinstance(part, Text) and part.weight and part.text != "\n"]
+    return [part.text for part in document.parts if isinstance(part, Text) and part.weight and part.text != END]
+
+
+def keys(document: Document) -> list[int]:
+    return [int(key) for key in document.key.split("+")]
 
 
 def test_every_pair_leads_one_document_and_the_parts_are_whole():
     source = Interleaved(PAIRS, 3)
     assert len(source) == len(PAIRS)
-    for i, pair in enumerate(PAIRS):
+    for i in range(40):
         document = source[i]
-        keys = document.key.split("+")
-        assert pair.key in keys
-        assert len(document.images) == len(captions(document)) == len(keys) == 3
-        assert captions(document) == [answer(PAIRS[int(key)]) for key in keys]
+        assert i in keys(document)
+        assert len(document.images) == len(captions(document)) == len(keys(document)) == 3
+        assert captions(document) == [answer(PAIRS[key]) for key in keys(document)]
+        assert source[i - 40].key == document.key
 
 
 def test_documents_are_the_same_every_time_and_other_with_another_seed():
-    keys = [Interleaved(PAIRS, 3)[i].key for i in range(40)]
-    assert keys == [Interleaved(PAIRS, 3)[i].key for i in range(40)]
-    assert keys != [Interleaved(PAIRS, 3, seed=1)[i].key for i in range(40)]
+    pages = [Interleaved(PAIRS, 3)[i].key for i in range(40)]
+    assert pages == [Interleaved(PAIRS, 3)[i].key for i in range(40)]
+    assert pages != [Interleaved(PAIRS, 3, seed=1)[i].key for i in range(40)]
 
 
 def test_captions_come_twice_as_often_as_asked():
@@ -34,4 +46,25 @@ def test_captions_come_twice_as_often_as_asked():
         return sum(len(set(captions(source[i]))) == 1 for i in range(40))
 
     assert repeated(1.0) == 40
+    assert 10 < repeated(0.5) < 34
     assert repeated(0.0) < 15
+
+
+@pytest.mark.parametrize("size", [2, 3, 6])
+def test_no_pair_stands_twice_on_a_page(size):
+    few = PAIRS[:5]
+    for source, number in ((Interleaved(PAIRS, size, again=1.0), size), (Interleaved(few, size), min(size, 5))):
+        for i in range(len(source)):
+            assert len(keys(source[i])) == len(set(keys(source[i]))) == number
+
+
+def test_a_caption_comes_twice_under_different_pictures_or_not_at_all():
+    """Every picture stands in several documents, as the same file does in several rows."""
+    unique = [pair(i // 3, f"thing {i // 3}") for i in range(30)]
+    source = Interleaved(unique, 2, again=1.0)
+    assert sum(len(set(captions(source[i]))) == 1 for i in range(30)) < 10  # by chance, of 2 in 29
+    source = Interleaved([pair(i // 6, f"thing {i % 2}", cluster="one concept") for i in range(36)], 2, again=1.0)
+    for i in range(36):
+        assert len(set(captions(source[i]))) == 1
+        a, b = source[i].images
+        assert a.digest != b.digest

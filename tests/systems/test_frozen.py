@@ -1,18 +1,24 @@
 """Laws of Frozen: the language model stays as it is, and reads visual embeddings exactly as it reads words."""
 
 import json
+import logging
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
+import PIL.Image
 import pytest
 import torch
 
 from lorgnette import load
+from lorgnette.data.named import open_data
 from lorgnette.document import Document, Image, Text, Video
-from lorgnette.errors import DataError
+from lorgnette.errors import ConfigError, DataError
+from lorgnette.features import precompute
 from lorgnette.objectives.language_modelling import LanguageModelling
 from lorgnette.policy import Frozen as Stays
 from lorgnette.policy import apply, set_modes
+from lorgnette.recipes import clip
 from lorgnette.recipes.frozen import adapt, pretrain
 from lorgnette.systems import frozen
 from lorgnette.training import train, train_phases
@@ -155,6 +161,105 @@ def test_adapt_runs_its_two_phases_on_features_computed_once(tmp_path):
         resume=True,
     )
     torch.testing.assert_close(again.connector.state_dict(), system.connector.state_dict(), atol=0, rtol=0)
+
+
+def test_features_are_computed_where_the_system_is(system):
+    class Elsewhere(torch.nn.Module):
+        """The GPU of this test is the meta device."""
+
+        def __init__(self):
+            super().__init__()
+            self.weight = torch.nn.Parameter(torch.zeros(1, device="meta"))
+            self.layout = system.layout
+
+        def see(self, images):
+            assert images.device.type == "meta"
+            return torch.zeros(len(images), 1, 8)
+
+    assert len(precompute(Elsewhere(), [pairs(5)], batch_size=2)) == 5
+
+
+def torn(folder: Path, number: int, where: tuple[int, ...]) -> list[Document]:
+    """Documents of picture files, some of which are cut short."""
+    documents = []
+    for i in range(number):
+        path = folder / f"{i}.png"
+        PIL.Image.fromarray(picture(i).source).save(path)
+        if i in where:
+            path.write_bytes(path.read_bytes()[:60])
+        documents.append(Document((Image(path), Text(f"thing {i}", weight=1.0)), key=f"d{i}"))
+    return documents
+
+
+def test_one_torn_picture_is_skipped_and_counted_with_features_too(tmp_path, caplog):
+    documents = torn(tmp_path, 200, (77,))
+    knobs = {"learn_vision": False, "batch": 50, "steps": 4, "patience": None, "validate_every": 4}
+    run = pretrain(sources=(documents, pairs(4, 300)), **TINY, **knobs)
+    with caplog.at_level(logging.WARNING, "lorgnette"):
+        system = train(run, tmp_path / "run")
+    assert len(system.layout.features) == 203
+    assert [record.getMessage() for record in caplog.records if "skipped" in record.getMessage()] == [
+        next(text for text in caplog.messages if text.startswith("skipped document 77 of captions: "))
+    ]
+    worse = pretrain(sources=(torn(tmp_path, 200, (7, 8, 9)), pairs(4, 300)), **TINY, **knobs)
+    with pytest.raises(DataError, match="3 of 200 documents are broken"):
+        train(worse, tmp_path / "worse")
+
+
+def test_questions_about_pictures_that_captions_hold_out_are_left_out(tmp_path, caplog):
+    for i in range(60):
+        noise = np.random.default_rng(i).integers(0, 255, (6, 6, 3), dtype=np.uint8).repeat(4, 0).repeat(4, 1)
+        PIL.Image.fromarray(noise).save(tmp_path / f"{i}.png")
+    PIL.Image.open(tmp_path / "0.png").resize((48, 48)).save(tmp_path / "again.png")
+    captions, questions = tmp_path / "captions.jsonl", tmp_path / "questions.jsonl"
+    captions.write_text("".join(json.dumps({"image": f"{i}.png", "caption": f"c{i % 3}"}) + "\n" for i in range(60)))
+    # Another order, so another division; and a picture once more, resized.
+    files = [f"{i}.png" for i in reversed(range(60))] + ["again.png"]
+    rows = [{"image": name, "question": "What?", "answer": "noise"} for name in files]
+    questions.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    held = {str(part[i].images[0].source) for part in open_data(str(captions))[1:] for i in range(len(part))}
+    asked = open_data(str(questions))[0]
+    assert {str(asked[i].images[0].source) for i in range(len(asked))} & held
+    run = pretrain(data=str(captions), questions=str(questions), **TINY, batch=4)
+    left = run.data["questions"].source
+    names = {str(left[i].images[0].source) for i in range(len(left))}
+    assert names
+    assert not names & held
+    assert (str(tmp_path / "again.png") in names) == (str(tmp_path / "0.png") not in held)
+    assert f"left out {len(asked) - len(left)} of {len(asked)} questions" in caplog.text
+
+
+def test_a_small_vocabulary_holds_all_that_pages_say(tmp_path):
+    phases = adapt(
+        sources=(pairs(8), pairs(2, 8)),
+        **TINY,
+        size=None,
+        hidden=16,
+        batch=12,
+        pairs=2,
+        steps=2,
+        align_steps=1,
+        vocabulary=1,
+    )
+    assert "pages" in phases[1].data
+    train_phases(phases, tmp_path / "run")
+
+
+@pytest.mark.parametrize(("recipe", "parts"), [(pretrain, TINY), (adapt, TINY), (clip.pretrain, {})])
+def test_a_negative_seed_is_refused(recipe, parts):
+    with pytest.raises(ConfigError, match="seed: -1 is negative"):
+        recipe(sources=(pairs(4), pairs(2)), **parts, seed=-1)
+
+
+def test_no_visual_embedding_is_refused():
+    with pytest.raises(ConfigError, match="queries: 0 visual embeddings"):
+        pretrain(sources=(pairs(4), pairs(2)), **TINY, queries=0)
+
+
+def test_the_papers_pictures_have_224_pixels():
+    arguments = pretrain(sources=(pairs(4), pairs(2)), language="tiny-random").arguments
+    assert arguments["size"] == 224
+    assert arguments["vision"] == "nf_resnet50"
 
 
 def test_policy_freezes_what_the_recipe_says():
