@@ -3,6 +3,7 @@
 hidden B T D --supervised positions--> N D --head, `chunk` at a time--> chunk V --cross-entropy--> loss
 """
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol, runtime_checkable
 
@@ -36,8 +37,9 @@ class LanguageModelling:
     Args:
         rows: restricts the softmax to these token ids, an approximation for training with large vocabularies: the loss
             is then lower than over all of them.
-        others: beside `rows`, so many ids drawn anew over the whole vocabulary at every call: what is never pushed down
-            comes up.
+        others: beside `rows`, so many ids drawn anew over the rest of the vocabulary at every call. Each stands for as
+            many as were not drawn, by the logarithm of their number on its logit: the softmax's denominator is then
+            that of the whole vocabulary in expectation, and what is never pushed down does not come up.
         chunk: positions per application of the head.
 
     Raises:
@@ -57,15 +59,21 @@ class LanguageModelling:
         hidden = hidden[:, :-1][supervised]
         targets, weights = batch.tokens[:, 1:][supervised], batch.weights[:, 1:][supervised]
         rows = None if self.rows is None else self.rows.to(targets.device)
+        stand_for = torch.zeros((), device=targets.device)
         if rows is not None:
-            if self.others:
-                drawn = torch.randint(language.vocab_size, (self.others,), device=rows.device)
-                rows = torch.cat([rows, drawn]).unique()
             targets = _among(rows, targets, language)
+            if self.others:
+                drawn = torch.randint(language.vocab_size, (self.others,), device=rows.device).unique()
+                drawn = drawn[~torch.isin(drawn, rows)]
+                left = (language.vocab_size - len(rows)) / max(1, len(drawn))
+                stand_for = torch.cat(
+                    [stand_for.expand(len(rows)), stand_for.expand(len(drawn)) + math.log(max(1, left))]
+                )
+                rows = torch.cat([rows, drawn])
         learnt = [p for p in language.head_parameters() if p.requires_grad]
 
         def head(hidden: Tensor) -> Tensor:
-            return language.head(hidden) if rows is None else language.head(hidden, rows)
+            return language.head(hidden) if rows is None else language.head(hidden, rows).float() + stand_for
 
         share = weights.float() / weights.float().sum().clamp(min=torch.finfo(torch.float32).tiny)
         wanted = torch.is_grad_enabled() and (hidden.requires_grad or bool(learnt))

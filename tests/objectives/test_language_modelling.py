@@ -193,7 +193,11 @@ def test_other_rows_are_drawn_anew_and_bring_the_loss_nearer_to_the_whole():
     whole, few = LanguageModelling()(system, batch)["loss"], LanguageModelling(rows)(system, batch)["loss"]
     some = [LanguageModelling(rows, others=40)(system, batch)["loss"].item() for _ in range(4)]
     assert len(set(some)) > 1
-    assert all(few < loss < whole for loss in some)
+    assert all(few < loss for loss in some)
+    many = [LanguageModelling(rows, others=40)(system, batch)["loss"].item() for _ in range(100)]
+    assert sum(many) / 100 == pytest.approx(whole.item(), abs=0.05), "others stand for all that were not drawn"
+    every = LanguageModelling(rows, others=20_000)(system, batch)["loss"]
+    torch.testing.assert_close(every, whole, atol=1e-4, rtol=0)
     torch.manual_seed(1)
     first = LanguageModelling(rows, others=40)(system, batch)["loss"]
     torch.manual_seed(1)
