@@ -57,7 +57,7 @@ class Scale:
     batch: int = 64
     queries: int = 200
     new_queries: int = 200
-    episodes: int = 100
+    episodes: int = 80
     questions: int = 96
 
 
