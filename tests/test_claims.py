@@ -43,7 +43,7 @@ def test_within_and_below_judge_whole_intervals():
 
 def test_every_claim_gets_a_verdict_and_arms_are_used_again(tmp_path, monkeypatch, capsys):
     plan = frozen.Plan(
-        concepts=40, copies=1, align_steps=2, steps=2, batch=8, episodes=8, questions=16,
+        concepts=40, copies=1, align_steps=2, steps=2, batch=8, episodes=8, questions=60,
         language="tiny-random", vision="tiny-random",
     )  # fmt: skip
     monkeypatch.setattr(frozen, "QUICK", plan)

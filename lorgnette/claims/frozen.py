@@ -48,7 +48,7 @@ class Plan:
 
 
 WHOLE = Plan(concepts=300, copies=3, align_steps=300, steps=80, batch=64, episodes=500, questions=530)
-QUICK = Plan(concepts=60, copies=1, align_steps=60, steps=8, batch=16, episodes=24, questions=24)
+QUICK = Plan(concepts=60, copies=1, align_steps=60, steps=8, batch=16, episodes=24, questions=60)
 
 QA = "questions (kinds, keywords) after 4 worked examples"
 MEASURES: dict[Measure, str] = {"exact": "open-ended", "choice": "choice"}
