@@ -86,9 +86,7 @@ def in_folder(name: str, recipe: Callable[..., Any]) -> Callable[..., None]:
         from lorgnette.training import train_phases
 
         made = recipe(**options)
-        told = {
-            key: value for key, value in options.items() if value is not None
-        }  # plain values; what is hidden is None
+        told = {key: value for key, value in options.items() if value is not None}  # sources and callbacks are None
         phases = [replace(run, options=told) for run in (made if isinstance(made, list) else [made])]
         train_phases(phases, folder, resume=resume)
         print(f"The model is in {folder / 'checkpoint'}.")
