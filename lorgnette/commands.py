@@ -17,11 +17,13 @@ from lorgnette.evaluation.binding import concept_binding
 from lorgnette.evaluation.captioning import captioning
 from lorgnette.evaluation.fast_vqa import fast_vqa
 from lorgnette.evaluation.floors import constant, nearest, pixels
-from lorgnette.evaluation.items import Task, documents
+from lorgnette.evaluation.items import documents
 from lorgnette.evaluation.questions import CAPITAL, CONTINENT, CURRENCY, KEYWORD, KIND, answered, questions
-from lorgnette.evaluation.run import Result, blinded
+from lorgnette.evaluation.results import Result
 from lorgnette.evaluation.run import evaluate as ask_all
 from lorgnette.evaluation.table import Line, console_table, write
+from lorgnette.evaluation.task import Task
+from lorgnette.incontext.decoding import Decoding
 from lorgnette.incontext.engine import Engine
 from lorgnette.prompts import prompt
 from lorgnette.systems.frozen import Frozen
@@ -122,9 +124,8 @@ def evaluate(
                 episodes=limit,
                 seed=seed,
             )
-        with blinded(engine):
-            # Calibrated, a blind choice is chance by construction; without, it says what the prompt alone gives away.
-            blind = ask_all(engine, replace(asked, calibrated=False), name="test-blind")
+        # Calibrated, a blind choice is chance by construction; without, it says what the prompt alone gives away.
+        blind = ask_all(engine, replace(asked, calibrated=False, blind=True), name="test-blind")
         floors = _floors(task, asked, support, common=data != "emoji")
         lines.append(Line(f"{task}, {k} shots", ask_all(engine, asked), (blind, *floors)))
     if not lines:
@@ -149,7 +150,7 @@ def caption(
         max_tokens: the most tokens of a caption.
     """
     documents = [Document((_picture(path),), key=str(path)) for path in pictures]
-    answers = Engine(_frozen(run)).generate(documents, max_tokens=max_tokens)
+    answers = Engine(_frozen(run)).generate(documents, Decoding(max_tokens))
     for path, answer in zip(pictures, answers, strict=True):
         print(f"{path}: {answer.text}")
 
@@ -177,7 +178,7 @@ def ask(
     support = [Document((_picture(path), Text(asked), Text(f" {said}", weight=1.0))) for path, asked, said in example]
     query = Document((_picture(picture), Text(question)), key=str(picture))
     document = prompt(query, support, induction=induction)
-    print(Engine(_frozen(run)).generate([document], max_tokens=max_tokens)[0].text)
+    print(Engine(_frozen(run)).generate([document], Decoding(max_tokens))[0].text)
 
 
 def _picture(path: Path) -> Image:

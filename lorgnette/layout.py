@@ -39,6 +39,7 @@ class Layout(ABC):
         transform: the vision encoder's preprocessing; None for a system that reads text only.
         queries: Q, positions per picture; 0 where pictures take none.
         blind: show a black picture instead of every picture (the blind controls).
+        ends: tokens that end an answer, besides end-of-sequence.
         features: patches by picture digest, where a frozen encoder has been run once; no picture is decoded then.
     """
 
@@ -47,6 +48,7 @@ class Layout(ABC):
     transform: Transform | None = None
     queries: int = 0
     blind: bool = False
+    ends: tuple[int, ...] = ()
     features: Mapping[str, Float[Tensor, "P D"]] | None = None
 
     @abstractmethod

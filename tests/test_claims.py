@@ -7,8 +7,9 @@ import pytest
 
 from lorgnette.claims import claims, frozen
 from lorgnette.claims.judging import Claim, above, below, within
-from lorgnette.evaluation.items import Task
-from lorgnette.evaluation.run import Record, Result
+from lorgnette.evaluation.records import Record
+from lorgnette.evaluation.results import Result
+from lorgnette.evaluation.task import Task
 
 CLAIM = Claim("c", "text", "control")
 
