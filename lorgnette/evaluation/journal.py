@@ -10,8 +10,8 @@ from typing import IO
 
 from lorgnette.document import Audio, Text
 from lorgnette.errors import ConfigError, DataError
+from lorgnette.folders import disk
 from lorgnette.incontext.requests import Request
-from lorgnette.training.folders import disk
 
 
 @dataclass(frozen=True)

@@ -58,7 +58,7 @@ def evaluate_all(
     start = perf_counter()
     journal = Journal() if journal is None else journal
     asked = [
-        _Asked(task, item, open_ended and task.decoding is not None, choice and bool(item.candidates))
+        _Asked(task, item, open_ended and task.open_ended, choice and bool(item.candidates))
         for task in tasks
         for item in task.items
     ]

@@ -10,7 +10,7 @@ import rich.table
 import rich.text
 
 from lorgnette.evaluation.results import Result
-from lorgnette.training.folders import disk
+from lorgnette.folders import disk
 
 Standing = Literal["below", "level", "above"]
 MARKS = {"below": "", "level": "≈", "above": "▲"}

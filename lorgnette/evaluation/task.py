@@ -27,7 +27,8 @@ class Task:
     Attributes:
         chance: the accuracy of a likelihood choice that knows nothing.
         end: what closes the induction and every worked example.
-        decoding: how an open-ended answer is generated, and where it ends.
+        open_ended: whether an answer is generated.
+        decoding: how, and where it ends.
         scoring: candidates are compared by the sum of their tokens' log-likelihoods, or by the mean.
         calibrated: a choice compares how much likelier each candidate is than after the same prompt with a blank
             picture for the query's (Zhao et al. 2021, arXiv:2102.09690); what the prompt alone says does not count.
@@ -48,6 +49,7 @@ class Task:
     items: tuple[Item, ...]
     chance: float = 0.0
     end: str = "\n"
+    open_ended: bool = True
     decoding: Decoding = field(default_factory=Decoding)
     scoring: Literal["sum", "mean"] = "sum"
     calibrated: bool = False

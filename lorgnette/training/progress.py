@@ -11,7 +11,7 @@ from types import TracebackType
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
-from lorgnette.training.folders import disk
+from lorgnette.folders import disk
 
 EVERY_SECONDS = {True: 0.25, False: 10.0}
 """Between two drawings of the bar on a terminal, and between two lines elsewhere."""
