@@ -7,7 +7,7 @@ picture. Those that draw at random begin, for more shots, with what they show fo
 import hashlib
 import random
 from collections.abc import Callable, Iterable, Sequence
-from typing import Literal, Protocol
+from typing import Literal
 
 from lorgnette.document import Document
 from lorgnette.errors import ConfigError, DataError
@@ -17,13 +17,11 @@ from lorgnette.prompts import answer
 Order = Literal["given", "reversed", "shuffled"]
 
 
-class Selection(Protocol):
-    """`select(query, shots)`: the worked examples, in the order in which they are read.
+Selection = Callable[[Document, int], tuple[Document, ...]]
+"""`select(query, shots)`: the worked examples, in the order in which they are read.
 
-    Raises DataError where the support holds too few that are not the query's own.
-    """
-
-    def __call__(self, query: Document, shots: int, /) -> tuple[Document, ...]: ...
+Raises DataError where the support holds too few that are not the query's own.
+"""
 
 
 class Fixed:
@@ -41,7 +39,7 @@ class Fixed:
         for document in chosen:
             if not apart(query, document):
                 raise DataError(
-                    f"it is also the worked example {document.key}",
+                    f"it is, or is a duplicate of, the worked example {document.key}",
                     where=query.key,
                     fix="Keep support and queries apart, or draw examples per query, which leaves it out.",
                 )
