@@ -135,6 +135,7 @@ def words(rows: list[list[int]], device: torch.device) -> Batch:
         weights=torch.zeros(tokens.shape, device=device),
         valid=valid,
         slots=torch.full_like(tokens, -1),
+        latest=torch.full_like(tokens, -1),
         media=torch.zeros(len(rows), 0, dtype=torch.long, device=device),
     )
 

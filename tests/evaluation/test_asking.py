@@ -62,7 +62,13 @@ def benchmark(queries: list[Document], pool: list[Document], **changed: object) 
             for i, d in enumerate(documents)
         ]
 
-    plain = Benchmark("toy", named(queries[:9]), named([d for d in pool if int(d.meta["concept"][1:]) >= 15][:20]), Template("This is a {}."), names)
+    plain = Benchmark(
+        "toy",
+        named(queries[:9]),
+        named([d for d in pool if int(d.meta["concept"][1:]) >= 15][:20]),
+        Template("This is a {}."),
+        names,
+    )
     return replace(plain, **changed)  # type: ignore[arg-type]
 
 
