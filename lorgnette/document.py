@@ -82,6 +82,16 @@ class Video:
     fps: float = 1.0
     regions: tuple[Region, ...] = ()
 
+    @cached_property
+    def digest(self) -> str:
+        """SHA-256 of the content, and of the rate of its frames."""
+        if isinstance(self.source, (str, Path, bytes)):
+            content = self.source if isinstance(self.source, bytes) else Path(self.source).read_bytes()
+            told = hashlib.sha256(content).hexdigest()
+        else:
+            told = " ".join(Image(frame).digest for frame in self.source)
+        return hashlib.sha256(f"{self.fps} {told}".encode()).hexdigest()
+
 
 @dataclass(frozen=True, eq=False)
 class Audio:
@@ -131,6 +141,11 @@ class Document:
     @property
     def images(self) -> list[Image]:
         return [part for part in self.parts if isinstance(part, Image)]
+
+    @property
+    def cluster(self) -> str:
+        """The duplicate cluster where one is known (`meta["cluster"]`), else the document itself."""
+        return str(self.meta.get("cluster", self.key))
 
     @property
     def text(self) -> str:

@@ -25,6 +25,10 @@ class DataError(LorgnetteError):
     """A file, sample or field of the user's data cannot be used."""
 
 
+class ContextError(DataError):
+    """A document has more positions than the model can read."""
+
+
 class ConfigError(LorgnetteError):
     """A name, option, policy or combination of them does not make sense."""
 

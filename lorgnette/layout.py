@@ -23,7 +23,10 @@ from lorgnette.vision import Transform
 
 @dataclass(frozen=True)
 class Span:
-    """One part of a document, laid out: `tokens`, or the `picture` whose embeddings stand here."""
+    """One part of a document, laid out: `tokens`, or the `picture` whose embeddings stand here.
+
+    With both, the tokens mark the place from which on the picture is looked at.
+    """
 
     tokens: tuple[int, ...] = ()
     weight: float = 0.0
@@ -39,6 +42,7 @@ class Layout(ABC):
         transform: the vision encoder's preprocessing; None for a system that reads text only.
         queries: Q, positions per picture; 0 where pictures take none.
         blind: show a black picture instead of every picture (the blind controls).
+        ends: tokens that end an answer, besides end-of-sequence.
         features: patches by picture digest, where a frozen encoder has been run once; no picture is decoded then.
     """
 
@@ -47,6 +51,7 @@ class Layout(ABC):
     transform: Transform | None = None
     queries: int = 0
     blind: bool = False
+    ends: tuple[int, ...] = ()
     features: Mapping[str, Float[Tensor, "P D"]] | None = None
 
     @abstractmethod
@@ -59,7 +64,7 @@ class Layout(ABC):
 
     def length(self, span: Span) -> int:
         """Positions that it takes."""
-        return self.queries if span.picture is not None else len(span.tokens)
+        return self.queries if span.picture is not None and not span.tokens else len(span.tokens)
 
     def shown(self, picture: Image) -> Image:
         """The picture, or the black one of the blind controls."""
@@ -87,11 +92,15 @@ class Layout(ABC):
         weights = torch.zeros(len(documents), length)
         valid = torch.zeros(len(documents), length, dtype=torch.bool)
         slots = torch.full((len(documents), length), -1)
+        latest = torch.full((len(documents), length), -1)
         for b, spans in enumerate(laid_out):
             t = slot = 0
+            seen = -1
             for span in spans:
                 end = t + self.length(span)
-                if span.picture is not None:
+                seen += span.picture is not None
+                latest[b, t:end] = seen
+                if span.picture is not None and not span.tokens:
                     slots[b, t:end] = torch.arange(slot, slot + self.queries)
                     slot += self.queries
                 else:
@@ -107,6 +116,7 @@ class Layout(ABC):
             weights=weights,
             valid=valid,
             slots=slots,
+            latest=latest,
             media=torch.tensor(padded, dtype=torch.long).reshape(len(documents), width),
             keys=tuple(document.key for document in documents),
         )

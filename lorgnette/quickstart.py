@@ -32,11 +32,12 @@ from lorgnette.evaluation.captioning import captioning
 from lorgnette.evaluation.curves import Curve, Series
 from lorgnette.evaluation.episodes import Level
 from lorgnette.evaluation.floors import directions, nearest, pixels, probe
-from lorgnette.evaluation.items import Task
 from lorgnette.evaluation.questions import KIND, answered, questions
 from lorgnette.evaluation.report import Episodes, Gallery, Report, write_report
-from lorgnette.evaluation.run import Result, blinded, evaluate
+from lorgnette.evaluation.results import Result
+from lorgnette.evaluation.run import evaluate
 from lorgnette.evaluation.table import Line, console_table, write
+from lorgnette.evaluation.task import Task
 from lorgnette.features import precompute
 from lorgnette.incontext.engine import Engine
 from lorgnette.recipes.frozen import adapt
@@ -137,8 +138,7 @@ def measure(system: Frozen, taught: Lesson, scale: Scale, seed: int) -> list[Lin
     angles = directions(encoder)
 
     def blind(task: Task, *, open_ended: bool = True) -> Result:
-        with blinded(Engine(system)) as dark:
-            return evaluate(dark, task, open_ended=open_ended, name="test-blind")
+        return evaluate(engine, replace(task, blind=True), open_ended=open_ended, name="test-blind")
 
     lines = []
     named = captioning(taught.test, limit=scale.queries, max_tokens=8, seed=seed, name="captions/known concepts")

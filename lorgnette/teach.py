@@ -27,11 +27,12 @@ from lorgnette.errors import ConfigError, DataError
 from lorgnette.evaluation.curves import Curve, Series
 from lorgnette.evaluation.floors import directions, pixels
 from lorgnette.evaluation.held_out import Topic, asked, floors, held_out, topics
-from lorgnette.evaluation.items import Task, draws
+from lorgnette.evaluation.items import draws
 from lorgnette.evaluation.quadrants import Quadrant, quadrant
 from lorgnette.evaluation.report import Episodes, Gallery, Report, write_report
-from lorgnette.evaluation.run import blinded, evaluate
-from lorgnette.evaluation.table import MEASURES, Line, console_table, percent, rows, write
+from lorgnette.evaluation.run import evaluate
+from lorgnette.evaluation.table import Line, console_table, percent, rows, write
+from lorgnette.evaluation.task import Task
 from lorgnette.features import precompute
 from lorgnette.incontext.engine import Engine
 from lorgnette.prompts import answer
@@ -212,9 +213,9 @@ def measure(system: Frozen, task: Task, shelf: Sequence[Document], topic: Topic,
         vector: Float[ndarray, " d"] = store[picture.digest][0].numpy()
         return vector
 
-    with blinded(Engine(system, batch_size=16)) as dark:
-        blind = evaluate(dark, task, name="test-blind")
-    result = evaluate(Engine(system, batch_size=16), task)
+    engine = Engine(system, batch_size=16)
+    blind = evaluate(engine, replace(task, blind=True), name="test-blind")
+    result = evaluate(engine, task)
     line = Line("Held out", result, (blind, *floors(task, topic, shelf, encoder, pixel)))
     return line, quadrant(shelf, directions(encoder), pixel, topic, seed=seed)
 
@@ -223,7 +224,7 @@ def verdict(line: Line) -> list[str]:
     """The table in plain words: what is above the model, what is level with it."""
     said, better = [], False
     for row in rows([line]):
-        measure, own = MEASURES[row.measure], percent(row.figure.value)
+        measure, own = row.title, percent(row.figure.value)
         for floor in row.floors:
             theirs = percent(floor.figure.value)
             if floor.name in ("chance", "test-blind"):

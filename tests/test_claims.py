@@ -7,18 +7,24 @@ import pytest
 
 from lorgnette.claims import claims, frozen
 from lorgnette.claims.judging import Claim, above, below, within
-from lorgnette.evaluation.items import Task
-from lorgnette.evaluation.run import Record, Result
+from lorgnette.document import Document
+from lorgnette.evaluation.items import Item
+from lorgnette.evaluation.records import Record
+from lorgnette.evaluation.results import Result
+from lorgnette.evaluation.task import Task
 
 CLAIM = Claim("c", "text", "control")
 
 
 def result(hits: list[int]) -> Result:
     records = tuple(
-        Record(str(i), str(i), "", "a", ("a", "b"), chosen="a", scores=(0.0, 1.0), correct=bool(hit), exact=bool(hit))
+        Record(
+            str(i), str(i), "", "a", ("a", "b"),
+            generated="a", ended=True, chosen="a", scores=(0.0, 1.0), correct=bool(hit), exact=bool(hit),
+        )
         for i, hit in enumerate(hits)
-    )
-    return Result(Task("toy", (), 0.5), records)
+    )  # fmt: skip
+    return Result(Task("toy", tuple(Item(Document((), key=record.key)) for record in records), 0.5), records)
 
 
 def test_above_is_judged_by_the_paired_interval():

@@ -16,7 +16,8 @@ from lorgnette.errors import ConfigError, DataError
 from lorgnette.evaluation.floors import pixels
 from lorgnette.evaluation.held_out import asked, by_topic, frequent, held_out, neighbours_words, overlaps, topics
 from lorgnette.evaluation.quadrants import Quadrant, quadrant
-from lorgnette.evaluation.run import Result, record
+from lorgnette.evaluation.results import Result
+from lorgnette.evaluation.run import record
 from lorgnette.evaluation.table import Line
 from lorgnette.recipes import clip, frozen
 from lorgnette.teach import gather, teach, verdict

@@ -14,7 +14,7 @@ from rich.table import Table
 
 from lorgnette.claims import frozen
 from lorgnette.claims.judging import Verdict
-from lorgnette.training.folders import write_json
+from lorgnette.folders import write_json
 
 SYSTEMS = {"frozen": frozen}
 

@@ -19,10 +19,11 @@ from lorgnette.data.emoji import TEST_STYLES, Emoji
 from lorgnette.data.lesson import Lesson, lesson
 from lorgnette.document import Document, Text
 from lorgnette.evaluation.binding import concept_binding
-from lorgnette.evaluation.items import Task
-from lorgnette.evaluation.metrics import bootstrap
+from lorgnette.evaluation.intervals import bootstrap
 from lorgnette.evaluation.questions import KEYWORD, KIND, questions
-from lorgnette.evaluation.run import Measure, Result, blinded, evaluate
+from lorgnette.evaluation.results import Result
+from lorgnette.evaluation.run import evaluate
+from lorgnette.evaluation.task import Task
 from lorgnette.incontext.engine import Engine
 from lorgnette.prompts import answer, question
 from lorgnette.recipes.frozen import Control, adapt
@@ -48,10 +49,10 @@ class Plan:
 
 
 WHOLE = Plan(concepts=300, copies=3, align_steps=300, steps=80, batch=64, episodes=500, questions=530)
-QUICK = Plan(concepts=60, copies=1, align_steps=60, steps=8, batch=16, episodes=24, questions=60)
+QUICK = Plan(concepts=60, copies=1, align_steps=60, steps=6, batch=16, episodes=24, questions=60)
 
 QA = "questions (kinds, keywords) after 4 worked examples"
-MEASURES: dict[Measure, str] = {"exact": "open-ended", "choice": "choice"}
+MEASURES: dict[str, str] = {"exact": "open-ended", "choice": "choice"}
 
 
 def _both(name: str, text: str, control: str) -> list[Claim]:
@@ -92,8 +93,9 @@ def run(plan: Plan, folder: Path, seed: int, say: Callable[[str], None]) -> list
     repeated = evaluate(engine, bind(inner_shots=1, repeats=2))
     real = evaluate(engine, bind(inner_shots=3, names="real"))
     five = evaluate(engine, bind(inner_shots=3, ways=5), choice=False)
-    with blinded(Engine(system)) as dark:  # uncalibrated: calibrated, a blind choice is chance by construction
-        blind = evaluate(dark, bind(inner_shots=3, calibrated=False), open_ended=False, name="test-blind")
+    # Uncalibrated: calibrated, a blind choice is chance by construction.
+    dark = replace(bind(inner_shots=3, calibrated=False), blind=True)
+    blind = evaluate(engine, dark, open_ended=False, name="test-blind")
     frozen = arms["frozen"]
     pairs = {
         "frozen > finetuned": (frozen, arms["finetuned"]),

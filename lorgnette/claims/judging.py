@@ -5,8 +5,8 @@ from typing import Any, Literal
 
 import numpy as np
 
-from lorgnette.evaluation.metrics import interval, judge
-from lorgnette.evaluation.run import Measure, Result
+from lorgnette.evaluation.intervals import interval, judge
+from lorgnette.evaluation.results import Result
 
 
 @dataclass(frozen=True)
@@ -37,14 +37,14 @@ class Verdict:
         return asdict(self)
 
 
-def above(claim: Claim, arm: Result, control: Result, measure: Measure) -> Verdict:
+def above(claim: Claim, arm: Result, control: Result, measure: str) -> Verdict:
     """The arm is above its control on the same items: the whole interval of the paired difference is above zero."""
     difference = arm.above(control, measure)
     value = arm.value(measure) - control.value(measure)
     return Verdict(claim.name, judge(difference), value, difference, claim.control)
 
 
-def within(claim: Claim, arm: Result, measure: Measure, low: float, high: float) -> Verdict:
+def within(claim: Claim, arm: Result, measure: str, low: float, high: float) -> Verdict:
     """The figure lies between two bounds: its whole interval does, or else lies wholly outside and the claim fails."""
     bounds = arm.interval(measure)
     inside, outside = low <= bounds[0] and bounds[1] <= high, bounds[1] < low or bounds[0] > high

@@ -13,7 +13,10 @@ from lorgnette.data.source import Source
 from lorgnette.document import Document
 from lorgnette.errors import ConfigError
 from lorgnette.evaluation.episodes import Episode, Level, Sampler, called
-from lorgnette.evaluation.items import Item, Task, Wording, documents, group
+from lorgnette.evaluation.items import Item, documents
+from lorgnette.evaluation.task import Task
+from lorgnette.evaluation.template import Template
+from lorgnette.incontext.decoding import Decoding
 
 NONSENSE = ("dax", "blicket", "slation", "perpo", "shously", "wug", "toma", "fep", "zav", "kiki")
 """Words without meaning; an episode of w ways uses the first w."""
@@ -79,7 +82,7 @@ def concept_binding(
     pictures = documents(pool)
     asked = pictures if queries is None else documents(queries)
     sampler = Sampler(pictures, asked, ways, drawn, level, field, call, within)
-    wording = Wording.of(template)
+    wording = Template(template)
     name = name or f"binding/{level}/{names}/{ways}-way/{inner_shots}-shot" + (f"/{repeats}-repeats" if repeats else "")
 
     def item(episode: Episode) -> Item:
@@ -87,12 +90,12 @@ def concept_binding(
         support = examples(episode, words, wording, inner_shots) * (repeats + 1)
         query = episode.queries[0]
         return Item(
-            wording.document(query.images[0], words[episode.slot], key=f"{name}/{episode.number:04d}/{query.key}"),
+            wording.document(query, words[episode.slot], key=f"{name}/{episode.number:04d}/{query.key}"),
             tuple(map(wording.answer, words)),
             wording.answer(words[episode.slot]),
             support,
             induction=answer_with(words) if induction else "",
-            group=group(query),
+            group=query.cluster,
         )
 
     items = tuple(map(item, sampler.episodes(episodes, seed)))
@@ -101,15 +104,15 @@ def concept_binding(
         items,
         1 / ways,
         calibrated=calibrated,
-        max_tokens=8,
+        decoding=Decoding(8),
         note=f"{inner_shots} inner-shots, {repeats} repeats, {level} level",
     )
 
 
-def examples(episode: Episode, words: tuple[str, ...], wording: Wording, inner_shots: int) -> tuple[Document, ...]:
+def examples(episode: Episode, words: tuple[str, ...], wording: Template, inner_shots: int) -> tuple[Document, ...]:
     """The worked examples of an episode: rounds of one picture per class, under its name."""
     return tuple(
-        wording.document(episode.rounds[k][c].images[0], words[c], key=episode.rounds[k][c].key)
+        wording.document(episode.rounds[k][c], words[c])
         for k in range(inner_shots)
         for c in episode.order(k, last=k == inner_shots - 1)
     )

@@ -5,8 +5,10 @@ from collections.abc import Sequence
 from lorgnette.data.source import Source
 from lorgnette.document import Document, Targets
 from lorgnette.errors import ConfigError, DataError
-from lorgnette.evaluation.items import Item, Task, decoys, documents, draws, group
+from lorgnette.evaluation.items import Item, decoys, documents, draws
 from lorgnette.evaluation.normalise import plain
+from lorgnette.evaluation.task import Task
+from lorgnette.incontext.decoding import Decoding
 from lorgnette.prompts import answer
 
 
@@ -71,7 +73,7 @@ def captioning(
             if len(others) == ways - 1:
                 items.append(_item(document, right, others, pool, shots, seed))
     note = f"{ways}-way choice" + (f" within the same {within}" if within else "") + f"; {shots} shots"
-    return Task(name, tuple(items), 1 / ways, eos=True, max_tokens=max_tokens, note=note)
+    return Task(name, tuple(items), 1 / ways, eos=True, decoding=Decoding(max_tokens), note=note)
 
 
 def _names(some: Sequence[Document]) -> set[str]:
@@ -87,7 +89,7 @@ def _item(
     support: list[Document] = []
     used = {picture.digest for picture in document.images}
     for example in rng.sample(pool, len(pool)) if shots else ():
-        fresh = group(example) != group(document) and used.isdisjoint(picture.digest for picture in example.images)
+        fresh = example.cluster != document.cluster and used.isdisjoint(picture.digest for picture in example.images)
         if fresh and answer(example) not in candidates:
             support.append(example)
             used |= {picture.digest for picture in example.images}
@@ -95,4 +97,4 @@ def _item(
             break
     if len(support) < shots:
         raise DataError(f"no {shots} worked examples for it", where=document.key, fix="Give a larger support source.")
-    return Item(document, tuple(candidates), right, tuple(support), accepted=tuple(references), group=group(document))
+    return Item(document, tuple(candidates), right, tuple(support), accepted=tuple(references), group=document.cluster)

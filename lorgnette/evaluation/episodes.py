@@ -8,7 +8,7 @@ from typing import Literal
 from lorgnette import prompts
 from lorgnette.document import Document
 from lorgnette.errors import ConfigError, DataError
-from lorgnette.evaluation.items import draws, group
+from lorgnette.evaluation.items import draws
 
 Level = Literal["instance", "category"]
 
@@ -187,17 +187,17 @@ class Sampler:
         rng: random.Random,
     ) -> list[Document] | None:
         """One picture of a class for every round, none equal to another or to the query."""
-        concepts = {_concept(query), group(query)} if self.level == "category" else set()
+        concepts = {_concept(query), query.cluster} if self.level == "category" else set()
         found: list[Document] = []
         fresh = set(used)
         for hand in hands:
             choices = own.get(hand, [])
             for document in rng.sample(choices, len(choices)):
-                new = self.level == "instance" or not {_concept(document), group(document)} & concepts
+                new = self.level == "instance" or not {_concept(document), document.cluster} & concepts
                 if new and document.images[0].digest not in fresh:
                     found.append(document)
                     fresh.add(document.images[0].digest)
-                    concepts |= {_concept(document), group(document)} if self.level == "category" else set()
+                    concepts |= {_concept(document), document.cluster} if self.level == "category" else set()
                     break
             else:
                 return None
@@ -214,7 +214,7 @@ class Sampler:
 
     def _alike(self, a: Document, b: Document) -> bool:
         """Whether two classes are called alike, or are variants of one thing."""
-        return self.call(a) == self.call(b) or (self.level == "instance" and group(a) == group(b))
+        return self.call(a) == self.call(b) or (self.level == "instance" and a.cluster == b.cluster)
 
 
 def class_of(document: Document, field: str) -> str | None:

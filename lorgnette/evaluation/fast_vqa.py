@@ -6,6 +6,7 @@ which thing, in which order) and what the question says tell nothing of the answ
 """
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Literal
 
 import PIL.Image
@@ -14,8 +15,11 @@ from lorgnette.data.source import Source
 from lorgnette.document import Document, Image
 from lorgnette.evaluation.binding import NONSENSE, examples
 from lorgnette.evaluation.episodes import Episode, Sampler, called
-from lorgnette.evaluation.items import Item, Task, Wording, documents, draws, group
+from lorgnette.evaluation.items import Item, documents, draws
 from lorgnette.evaluation.normalise import vqa
+from lorgnette.evaluation.task import Task
+from lorgnette.evaluation.template import Template
+from lorgnette.incontext.decoding import Decoding
 
 
 def fast_vqa(
@@ -59,7 +63,7 @@ def fast_vqa(
     pictures = documents(pool)
     asked = pictures if queries is None else documents(queries)
     sampler = Sampler(pictures, asked, 2, drawn, "instance", classes, call, scenes=True)
-    shown = Wording.of(template)
+    shown = Template(template)
     name = name or f"fast-vqa/{names}/{inner_shots}-shot"
 
     def item(episode: Episode) -> Item:
@@ -82,19 +86,20 @@ def fast_vqa(
                 stranger = sampler.stranger(episode)
                 candidates, other = (call(other), call(stranger)), other if first else stranger
         right = candidates[0 if first else 1]
-        wording = Wording.of(ask.replace("{question}", question))
+        wording = Template(ask.replace("{question}", question))
         one, two = (this, other) if on_left else (other, this)
+        query = replace(this, parts=(side_by_side(one, two, size),))
         return Item(
-            wording.document(side_by_side(one, two, size), right, key=f"{name}/{episode.number:04d}/{this.key}"),
+            wording.document(query, right, key=f"{name}/{episode.number:04d}/{this.key}"),
             tuple(map(wording.answer, candidates)),
             wording.answer(right),
             examples(episode, words, shown, inner_shots),
             induction=induction,
-            group=group(this),
+            group=this.cluster,
         )
 
     items = tuple(map(item, sampler.episodes(episodes, seed)))
-    return Task(name, items, 1 / 2, max_tokens=8, normalise=vqa, note=f"{inner_shots} inner-shots")
+    return Task(name, items, 1 / 2, decoding=Decoding(8), normalise=vqa, note=f"{inner_shots} inner-shots")
 
 
 def _coin(episode: Episode) -> bool:

@@ -11,8 +11,10 @@ from numpy import ndarray
 from lorgnette import prompts
 from lorgnette.document import Document, Image
 from lorgnette.errors import DataError
-from lorgnette.evaluation.items import Item, Task, draws
-from lorgnette.evaluation.run import Result, record
+from lorgnette.evaluation.items import Item, draws
+from lorgnette.evaluation.results import Result
+from lorgnette.evaluation.run import record
+from lorgnette.evaluation.task import Task
 
 Features = Callable[[Image], Float[ndarray, "d"]]
 

@@ -17,9 +17,11 @@ from lorgnette.document import Document, Text
 from lorgnette.errors import DataError
 from lorgnette.evaluation.captioning import captioning
 from lorgnette.evaluation.floors import Features, constant, directions, nearest, pixels, probe
-from lorgnette.evaluation.items import Task
 from lorgnette.evaluation.normalise import plain
-from lorgnette.evaluation.run import Record, Result, record
+from lorgnette.evaluation.records import Record
+from lorgnette.evaluation.results import Result
+from lorgnette.evaluation.run import record
+from lorgnette.evaluation.task import Task
 from lorgnette.prompts import answer, question
 
 Topic = Callable[[Document], str]

@@ -1,54 +1,12 @@
-"""What is asked, and what counts as right: an item is a query with its worked examples, a task many items."""
+"""An item: one query with its worked examples, its candidate answers, and what counts as right."""
 
 import random
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
-
-import PIL.Image
+from dataclasses import dataclass
 
 from lorgnette.data.source import Source
-from lorgnette.document import Document, Image, Text
-from lorgnette.errors import ConfigError
+from lorgnette.document import Document
 from lorgnette.evaluation.normalise import plain
-from lorgnette.prompts import prompt
-
-BLANK = Image(PIL.Image.new("RGB", (64, 64), "white"))
-"""A picture without content."""
-
-
-@dataclass(frozen=True)
-class Wording:
-    """How an answer is said: `"This is a {}."` asks with "This is a" and is answered by " dax".
-
-    The space before the answer belongs to the answer, as the tokenisers of language models have it.
-
-    Attributes:
-        before: stands after the picture, in worked examples and in the query.
-        space: what the answer begins with.
-        after: closes a worked example.
-    """
-
-    before: str
-    space: str
-    after: str
-
-    @classmethod
-    def of(cls, text: str) -> "Wording":
-        """Reads a wording in which `{}` is the place of the answer."""
-        if text.count("{}") != 1:
-            raise ConfigError(f"{text!r} has not exactly one place for the answer", fix="Write it as {}.")
-        before, after = text.split("{}")
-        kept = before.rstrip(" ")
-        return cls(kept, before[len(kept) :], after)
-
-    def answer(self, name: str) -> str:
-        """The text scored: the name with the space that separates it from what stands before."""
-        return self.space + name
-
-    def document(self, picture: Image, name: str, *, key: str) -> Document:
-        """A worked example, or a query (whose prompt leaves the answer out)."""
-        parts = (Text(self.before), Text(self.answer(name), weight=1.0), Text(self.after))
-        return Document((picture, *(part for part in parts if part.text)), key=key)
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,7 +15,8 @@ class Item:
 
     Attributes:
         query: ends with its answer, which the prompt leaves out.
-        candidates: the texts that a likelihood choice compares, each exactly as it would follow the prompt.
+        candidates: the texts that a likelihood choice compares, each exactly as it would follow the prompt; none where
+            the question is open-ended only.
         answer: the right one among them.
         support: worked examples, in the order in which they are shown.
         accepted: further texts that an open-ended answer may be.
@@ -66,70 +25,20 @@ class Item:
     """
 
     query: Document
-    candidates: tuple[str, ...]
-    answer: str
+    candidates: tuple[str, ...] = ()
+    answer: str = ""
     support: tuple[Document, ...] = ()
     accepted: tuple[str, ...] = ()
     induction: str = ""
     group: str = ""
 
     def __post_init__(self) -> None:
-        assert self.answer in self.candidates, (self.query.key, self.answer, self.candidates)
-
-
-@dataclass(frozen=True, eq=False)
-class Task:
-    """Items asked under one protocol.
-
-    Attributes:
-        chance: the accuracy of a likelihood choice that knows nothing.
-        end: what closes the induction and every worked example; it also ends an open-ended answer.
-        calibrated: a choice compares how much likelier each candidate is than after the same prompt with a blank
-            picture for the query's (Zhao et al. 2021, arXiv:2102.09690); what the prompt alone says does not count.
-        eos: whether the likelihood of a candidate counts the end-of-sequence token after it.
-        max_tokens: the most tokens of an open-ended answer.
-        normalise: when two texts are the same answer.
-        note: what a reader of the figures must know.
-    """
-
-    name: str
-    items: tuple[Item, ...]
-    chance: float
-    end: str = "\n"
-    calibrated: bool = False
-    eos: bool = False
-    max_tokens: int = 16
-    normalise: Callable[[str], str] = plain
-    note: str = ""
-
-    def prompt(self, item: Item) -> Document:
-        """What the model reads before it answers."""
-        return prompt(item.query, item.support, induction=item.induction, end=self.end)
-
-    def blank(self, item: Item) -> Document:
-        """The same prompt with a blank picture for the query's last."""
-        document = self.prompt(item)
-        parts = list(document.parts)
-        last = max(i for i, part in enumerate(parts) if isinstance(part, Image))
-        parts[last] = BLANK
-        return replace(document, parts=tuple(parts))
-
-    def right(self, item: Item, text: str) -> bool:
-        """Whether an open-ended answer is the name and nothing else, but for what `normalise` drops.
-
-        `plain` drops case and the punctuation around a text: "Dax." is "dax", which Frozen's paper would not count.
-        """
-        return self.normalise(text) in {self.normalise(known) for known in (item.answer, *item.accepted)}
+        assert not self.candidates or self.answer in self.candidates, (self.query.key, self.answer, self.candidates)
 
 
 def documents(source: Source) -> list[Document]:
     """All of a source, with pictures still undecoded."""
     return [source[i] for i in range(len(source))]
-
-
-def group(document: Document) -> str:
-    """The duplicate cluster where one is known, else the document itself."""
-    return str(document.meta.get("cluster", document.key))
 
 
 def draws(*seed: object) -> random.Random:

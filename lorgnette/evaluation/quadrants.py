@@ -30,7 +30,7 @@ import numpy as np
 from lorgnette.document import Document
 from lorgnette.evaluation.floors import Features
 from lorgnette.evaluation.held_out import Topic, overlaps
-from lorgnette.evaluation.items import draws, group
+from lorgnette.evaluation.items import draws
 from lorgnette.evaluation.normalise import plain
 from lorgnette.prompts import answer
 
@@ -122,14 +122,14 @@ def quadrant(
     seen: set[tuple[str, str]] = set()
     chosen: list[Document] = []
     for document in draws(seed, "quadrant").sample(list(training), len(training)):
-        if (place := (topic(document), group(document))) not in seen and len(chosen) < MOST:
+        if (place := (topic(document), document.cluster)) not in seen and len(chosen) < MOST:
             seen.add(place)
             chosen.append(document)
     topics: dict[str, list[Document]] = defaultdict(list)
     for document in chosen:
         topics[topic(document)].append(document)
     return Quadrant(
-        pictures=len({group(document) for document in training}),
+        pictures=len({document.cluster for document in training}),
         answers=len({plain(answer(document)) for document in training}),
         encoder=similarity(list(topics.values()), encoder),
         pixels=similarity(list(topics.values()), pixels),

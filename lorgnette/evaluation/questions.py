@@ -10,8 +10,11 @@ from lorgnette.data.source import Source
 from lorgnette.document import Document
 from lorgnette.errors import ConfigError, DataError
 from lorgnette.evaluation import facts
-from lorgnette.evaluation.items import Item, Task, Wording, decoys, documents, draws, group
+from lorgnette.evaluation.items import Item, decoys, documents, draws
 from lorgnette.evaluation.kinds import kind
+from lorgnette.evaluation.task import Task
+from lorgnette.evaluation.template import Template
+from lorgnette.incontext.decoding import Decoding
 
 
 @dataclass(frozen=True)
@@ -111,7 +114,7 @@ def questions(
     for document in documents(support):
         for answer in question.answers(document)[:1]:
             shelf.setdefault(answer, []).append(document)
-    wording = Wording.of(ask.replace("{question}", question.text))
+    wording = Template(ask.replace("{question}", question.text))
     name = name or f"questions/{question.name}/{shots}-shot"
     items = []
     for i, (document, answer, others) in enumerate(zip(asked, right, wrong, strict=True)):
@@ -121,23 +124,24 @@ def questions(
         candidates = rng.sample((answer, *others), ways)
         shown = _shown(document, candidates, shelf, shots, rng, question)
         item = Item(
-            wording.document(document.images[0], answer, key=f"{name}/{document.key}"),
+            wording.document(document, answer, key=f"{name}/{document.key}"),
             tuple(map(wording.answer, candidates)),
             wording.answer(answer),
-            tuple(wording.document(d.images[0], question.answers(d)[0], key=d.key) for d in shown),
+            tuple(wording.document(d, question.answers(d)[0]) for d in shown),
             accepted=tuple(question.answers(document)[1:]),
             induction=induction,
-            group=group(document),
+            group=document.cluster,
         )
         items.append(item)
-    return Task(name, tuple(items), 1 / ways, max_tokens=max_tokens, note=f"{ways}-way choice, {shots} shots")
+    note = f"{ways}-way choice, {shots} shots"
+    return Task(name, tuple(items), 1 / ways, decoding=Decoding(max_tokens), note=note)
 
 
 def answered(source: Source, question: Question, *, ask: str = "Question: {question} Answer: {}") -> list[Document]:
     """A source's pictures with question and answer: training samples, or the shelf of a nearest-neighbour floor."""
-    wording = Wording.of(ask.replace("{question}", question.text))
+    wording = Template(ask.replace("{question}", question.text))
     pairs = ((document, question.answers(document)[:1]) for document in documents(source))
-    return [wording.document(d.images[0], answer, key=d.key) for d, first in pairs for answer in first]
+    return [wording.document(d, answer) for d, first in pairs for answer in first]
 
 
 def _asked(pictures: Sequence[Document], question: Question, ways: int, limit: int, seed: int) -> list[Document]:
@@ -184,7 +188,7 @@ def _shown(
         if not answers:
             break
         document = rng.choice(shelf[rng.choice(answers)])
-        related = group(document) == group(query) or document.meta.get("concept", "") == query.meta.get("concept")
+        related = document.cluster == query.cluster or document.meta.get("concept", "") == query.meta.get("concept")
         if related or document.images[0].digest in used:
             continue
         shown.append(document)

@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 
 import jinja2
 import PIL.Image
@@ -14,8 +15,9 @@ from markupsafe import Markup
 from lorgnette.document import Image, Text
 from lorgnette.evaluation.curves import Curve, svg
 from lorgnette.evaluation.items import Item, draws
-from lorgnette.evaluation.run import Measure, Record, Result
-from lorgnette.evaluation.table import LEGEND, MARKS, MEASURES, Line, floor_names, percent, rows, save
+from lorgnette.evaluation.records import Record
+from lorgnette.evaluation.results import Result
+from lorgnette.evaluation.table import LEGEND, MARKS, Line, floor_names, percent, rows, save
 from lorgnette.prompts import question
 
 
@@ -31,7 +33,7 @@ class Gallery:
     title: str
     text: str
     result: Result
-    measure: Measure = "exact"
+    measure: Literal["exact", "choice"] = "exact"
     number: int = 60
 
 
@@ -94,7 +96,6 @@ def write_report(report: Report, path: Path) -> None:
         report=report,
         rows=found,
         floors=floor_names(found),
-        measures=MEASURES,
         marks=MARKS,
         legend=LEGEND,
         percent=percent,

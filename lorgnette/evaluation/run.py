@@ -1,129 +1,110 @@
 """Asks a model every item of a task, and keeps what it said."""
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
-from functools import cached_property
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
 from time import perf_counter
-from typing import Literal
 
 import numpy as np
-from jaxtyping import Float
-from numpy import ndarray
 
-from lorgnette.document import Document, Image
-from lorgnette.evaluation.items import Item, Task
-from lorgnette.evaluation.metrics import bootstrap, interval, paired, wilson
-from lorgnette.incontext.engine import Engine, Request
+from lorgnette.document import Document, Image, Video
+from lorgnette.errors import ContextError
+from lorgnette.evaluation.items import Item
+from lorgnette.evaluation.journal import Journal, Said
+from lorgnette.evaluation.records import Record
+from lorgnette.evaluation.results import Result
+from lorgnette.evaluation.task import Task
+from lorgnette.incontext.requests import Answers, Reply, Request
 
-Measure = Literal["exact", "choice"]
-
-
-@dataclass(frozen=True)
-class Record:
-    """What became of one item.
-
-    Attributes:
-        prompt: the prompt, with `<image>` for pictures.
-        generated, ended: the open-ended answer, and whether the model ended it itself; None where none was asked for.
-        exact: the answer is the name (`Task.right`), and the model ended it there, by end-of-sequence or by the text
-            that closes an example. Frozen's paper is stricter: exactly the name, and end-of-sequence alone.
-        scores: log-likelihood of each candidate in nats (less that after a blank picture, where the task is
-            calibrated), or what a floor ranks by.
-        chosen: the candidate with the highest score.
-        correct: it is the right one.
-    """
-
-    key: str
-    group: str
-    prompt: str
-    answer: str
-    candidates: tuple[str, ...]
-    generated: str | None = None
-    ended: bool | None = None
-    exact: bool | None = None
-    scores: tuple[float, ...] | None = None
-    chosen: str | None = None
-    correct: bool | None = None
-
-
-@dataclass(frozen=True, eq=False)
-class Result:
-    """A task's records, in the order of its items. Open-ended and choice figures are never mixed."""
-
-    task: Task
-    records: tuple[Record, ...]
-    name: str = "model"
-    seconds: float = 0.0
-
-    @cached_property
-    def groups(self) -> list[str]:
-        return [record.group for record in self.records]
-
-    def has(self, measure: Measure) -> bool:
-        return bool(self.records) and _hit(self.records[0], measure) is not None
-
-    def hits(self, measure: Measure) -> Float[ndarray, "n"]:
-        """1 for right, 0 for wrong."""
-        return np.array([float(bool(_hit(record, measure))) for record in self.records])
-
-    def value(self, measure: Measure) -> float:
-        return float(self.hits(measure).mean())
-
-    def samples(self, measure: Measure) -> Float[ndarray, "draws"]:
-        """Bootstrap samples of the figure, drawn by group."""
-        return bootstrap(self.hits(measure), self.groups)
-
-    def interval(self, measure: Measure) -> tuple[float, float]:
-        """95 %: bootstrap by group; Wilson where every item is right, or none, of which a bootstrap makes a point."""
-        hits = self.hits(measure)
-        if hits.min() == hits.max():
-            number = len(set(self.groups))
-            return wilson(round(number * float(hits[0])), number)
-        return interval(self.samples(measure))
-
-    def above(self, other: "Result", measure: Measure) -> tuple[float, float]:
-        """The 95 % interval of the paired difference to another result on the same items, by group."""
-        assert len(self.records) == len(other.records), (self.task.name, other.task.name)
-        return paired(self.hits(measure) - other.hits(measure), self.groups)
+Progress = Callable[[int, int], None]
+"""Called with the number of items answered, and of all."""
 
 
 def evaluate(
-    engine: Engine, task: Task, *, open_ended: bool = True, choice: bool = True, name: str = "model"
+    model: Answers,
+    task: Task,
+    *,
+    open_ended: bool = True,
+    choice: bool = True,
+    name: str = "model",
+    journal: Journal | None = None,
+    progress: Progress | None = None,
 ) -> Result:
-    """Asks every item; open-ended by greedy generation, choice by the likelihood of the candidates.
+    """Asks every item; open-ended by generation, choice by the likelihood of the candidates.
+
+    Args:
+        model: the in-context engine around a system, or anything else that answers requests.
+        journal: where answers are kept as they come: what it holds already is not asked again.
 
     Raises:
-        DataError: a prompt that does not fit the model; it names the item.
+        ContextError: a prompt that does not fit the model; it names the item, and how many examples would fit.
     """
+    return evaluate_all(
+        model, [task], open_ended=open_ended, choice=choice, name=name, journal=journal, progress=progress
+    )[0]
+
+
+def evaluate_all(
+    model: Answers,
+    tasks: Sequence[Task],
+    *,
+    open_ended: bool = True,
+    choice: bool = True,
+    name: str = "model",
+    journal: Journal | None = None,
+    progress: Progress | None = None,
+) -> list[Result]:
+    """Asks several tasks at once, so that what their prompts share is read once: 4 shots begin with the same as 8."""
     start = perf_counter()
-    requests = [
-        Request(
-            task.prompt(item),
-            item.candidates if choice else (),
-            eos=task.eos,
-            max_tokens=task.max_tokens if open_ended else 0,
-            stop=task.end,
-        )
+    journal = Journal() if journal is None else journal
+    asked = [
+        _Asked(task, item, open_ended and task.open_ended, choice and bool(item.candidates))
+        for task in tasks
         for item in task.items
     ]
-    calibrated = choice and task.calibrated
-    blanks = [Request(task.blank(item), item.candidates, eos=task.eos) for item in task.items if calibrated]
-    replies = engine.run([*requests, *blanks])  # together, for a blank prompt differs in its last picture only
-    scores = [None if reply.scores is None else reply.scores.numpy() for reply in replies]
-    if calibrated:
-        scores = list(np.array(scores[: len(requests)]) - np.array(scores[len(requests) :]))
-    records = [
-        record(
-            task,
-            item,
-            generated=reply.answer.text if reply.answer else None,
-            ended=reply.answer.ended if reply.answer else None,
-            scores=score.tolist() if score is not None else None,
-        )
-        for item, reply, score in zip(task.items, replies, scores, strict=False)
+    names = [journal.name(one.requests, one.task.name) for one in asked]
+    mine = [i for i, found in enumerate(names) if found not in journal and journal.has_part(i)]
+    requests = [request for i in mine for request in asked[i].requests]
+    owners = [i for i in mine for _ in asked[i].requests]
+    places = [n for i in mine for n in range(len(asked[i].requests))]
+    done = len(asked) - len(mine)
+
+    def told(number: int, reply: Reply) -> None:
+        nonlocal done
+        one = asked[owners[number]]
+        one.replies[places[number]] = reply
+        if len(one.replies) == len(one.requests):
+            done += 1
+            journal.add(names[owners[number]], one.said())
+            one.replies.clear()
+            if progress is not None:
+                progress(done, len(asked))
+
+    try:
+        model.run(requests, told)
+    except ContextError as error:
+        raise _with_fit(model, error, [asked[i] for i in mine]) from None
+    finally:
+        journal.close()
+    journal.gather(names)
+    seconds = perf_counter() - start
+    results, first = [], 0
+    for task in tasks:
+        said = [journal[found] for found in names[first : first + len(task.items)]]
+        first += len(task.items)
+        results.append(Result(task, tuple(judged(task, said)), name, seconds * len(said) / max(1, len(asked))))
+    return results
+
+
+def judged(task: Task, said: Sequence[Said]) -> list[Record]:
+    """The records of what was said about a task's items."""
+    scores = [one.scores for one in said]
+    if task.balanced:
+        scores = _balanced(task, scores)
+    return [
+        record(task, item, generated=one.generated, ended=one.ended, scores=score)
+        for item, one, score in zip(task.items, said, scores, strict=True)
     ]
-    return Result(task, tuple(records), name, perf_counter() - start)
 
 
 def record(
@@ -138,7 +119,7 @@ def record(
     chosen = None if scores is None else item.candidates[int(np.argmax(scores))]
     return Record(
         key=item.query.key,
-        group=item.group or item.query.key,
+        group=item.group or item.query.cluster,
         prompt=written(task.prompt(item)),
         answer=item.answer.strip(),
         candidates=tuple(text.strip() for text in item.candidates),
@@ -151,21 +132,101 @@ def record(
     )
 
 
-@contextmanager
-def blinded(engine: Engine) -> Iterator[Engine]:
-    """The same engine with a black picture in the place of every picture."""
-    layout = engine.system.layout
-    before, layout.blind = layout.blind, True
-    try:
-        yield engine
-    finally:
-        layout.blind = before
+@dataclass
+class _Asked:
+    """An item and the requests made of it: every order of its examples, seen and, where calibrated, unseen."""
+
+    task: Task
+    item: Item
+    open_ended: bool
+    choice: bool
+    requests: list[Request] = field(default_factory=list)
+    replies: dict[int, Reply] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        task = self.task
+        self.words = task.words(self.item) if self.choice else []
+        texts = tuple(dict.fromkeys(text for words in self.words for text in words))
+        ends = dict.fromkeys(stop for stop in (task.end, *task.decoding.stop) if stop)
+        decoding = replace(task.decoding, stop=tuple(ends))
+        for number, order in enumerate(task.orders(self.item) if texts else [None]):
+            generates = self.open_ended and number == 0
+            if not texts and not generates:
+                continue
+            prompt = task.prompt(self.item, order)
+            self.requests.append(Request(prompt, texts, task.eos, decoding if generates else None))
+            if texts and task.calibrated:
+                self.requests.append(Request(task.unseen(prompt), texts, task.eos))
+
+    def said(self) -> Said:
+        """What the replies come to."""
+        replies = [self.replies[i] for i in range(len(self.requests))]
+        answer = next((reply.answer for reply in replies if reply.answer is not None), None)
+        scores = None
+        if self.words:
+            texts = self.requests[0].candidates
+            told = [dict(zip(texts, self._scored(reply), strict=True)) for reply in replies]
+            ranks = [[_mixed(words, one) for words in self.words] for one in told]
+            if self.task.calibrated:
+                ranks = [list(np.subtract(*pair)) for pair in zip(ranks[::2], ranks[1::2], strict=True)]
+            scores = tuple(map(float, np.mean(ranks, axis=0)))
+        return Said(None if answer is None else answer.text, None if answer is None else answer.ended, scores)
+
+    def _scored(self, reply: Reply) -> list[float]:
+        assert reply.scores is not None
+        scores: list[float] = reply.scores.tolist()
+        if self.task.scoring == "sum":
+            return scores
+        return [score / max(1, length) for score, length in zip(scores, reply.lengths, strict=True)]
+
+
+def _mixed(words: dict[str, float], scores: dict[str, float]) -> float:
+    """The log of the weighted mean of the words' likelihoods."""
+    if len(words) == 1:
+        return scores[next(iter(words))]
+    found = [math.log(weight) + scores[text] for text, weight in words.items() if weight > 0]
+    most = max(found)
+    return most + math.log(sum(math.exp(score - most) for score in found))
+
+
+def _balanced(task: Task, scores: Sequence[Sequence[float] | None]) -> list[tuple[float, ...] | None]:
+    """Divides out of every candidate the share it has on average over the items that offer it."""
+    shares: dict[str, list[float]] = {}
+    for item, some in zip(task.items, scores, strict=True):
+        if some is not None:
+            weights = np.exp(np.array(some) - max(some))
+            for text, share in zip(item.candidates, weights / weights.sum(), strict=True):
+                shares.setdefault(text, []).append(float(share))
+    prior = {text: math.log(max(float(np.mean(some)), 1e-12)) for text, some in shares.items()}
+    return [
+        None if some is None else tuple(s - prior[text] for text, s in zip(item.candidates, some, strict=True))
+        for item, some in zip(task.items, scores, strict=True)
+    ]
+
+
+def _with_fit(model: Answers, error: ContextError, asked: Sequence[_Asked]) -> ContextError:
+    """The error with the number of worked examples that would fit."""
+    check = getattr(model, "check", None)
+    one = next((one for one in asked if one.item.query.key == error.where), None)
+    if check is None or one is None or not one.item.support:
+        return error
+    for number in reversed(range(len(one.item.support))):
+        fewer = _Asked(
+            one.task,
+            replace(one.item, support=one.item.support[-number:] if number else ()),
+            one.open_ended,
+            one.choice,
+        )
+        try:
+            check(fewer.requests)
+        except ContextError:
+            continue
+        shots = len(one.item.support)
+        return ContextError(error.problem, where=error.where, fix=f"Of its {shots} examples {number} would fit.")
+    return ContextError(error.problem, where=error.where, fix="It does not fit without its examples either.")
 
 
 def written(document: Document) -> str:
-    """A document as text, `<image>` for its pictures."""
-    return "".join("<image>" if isinstance(part, Image) else getattr(part, "text", "") for part in document.parts)
-
-
-def _hit(record: Record, measure: Measure) -> bool | None:
-    return record.exact if measure == "exact" else record.correct
+    """A document as text, `<image>` for its pictures, `<video>` for its clips."""
+    places = {Image: "<image>", Video: "<video>"}
+    return "".join(places.get(type(part), "") or getattr(part, "text", "") for part in document.parts)

@@ -9,8 +9,8 @@ from typing import Literal
 import rich.table
 import rich.text
 
-from lorgnette.evaluation.run import Measure, Result
-from lorgnette.training.folders import disk
+from lorgnette.evaluation.results import Result
+from lorgnette.folders import disk
 
 Standing = Literal["below", "level", "above"]
 MARKS = {"below": "", "level": "≈", "above": "▲"}
@@ -19,7 +19,6 @@ LEGEND = (
     "An exact answer is the name and nothing else, and ended by the model itself; case and punctuation around it do "
     "not count, and a line break ends it too (the paper of Frozen wants exactly the name, then end-of-sequence)."
 )
-MEASURES: dict[Measure, str] = {"exact": "exact answer", "choice": "choice"}
 
 
 @dataclass(frozen=True)
@@ -54,11 +53,16 @@ class Line:
 
 @dataclass(frozen=True)
 class Row:
-    """One figure with everything it must be read beside."""
+    """One figure with everything it must be read beside.
+
+    Attributes:
+        measure: its name; `title` is what a table calls it.
+    """
 
     label: str
     task: str
-    measure: Measure
+    measure: str
+    title: str
     number: int
     figure: Figure
     floors: tuple[Floor, ...]
@@ -70,14 +74,17 @@ def rows(lines: Sequence[Line]) -> list[Row]:
         Row(
             line.label,
             line.result.task.name,
-            measure,
+            name,
+            str(measure),
             len(line.result.records),
-            _figure(line.result, measure),
-            (*_chance(line.result, measure), *(_floor(line.result, floor, measure) for floor in line.floors)),
+            _figure(line.result, name),
+            (
+                *_chance(line.result, name),
+                *(_floor(line.result, floor, name) for floor in line.floors if floor.has(name)),
+            ),
         )
         for line in lines
-        for measure in MEASURES
-        if line.result.has(measure)
+        for name, measure in line.result.measures.items()
     ]
 
 
@@ -96,7 +103,7 @@ def console_table(lines: Sequence[Line], *, title: str = "") -> rich.table.Table
             table.add_section()
         beside = {floor.name: floor for floor in row.floors}
         cells = [_cell(beside[name]) if name in beside else rich.text.Text("–") for name in names]
-        label = f"{row.label}, {MEASURES[row.measure]}"
+        label = f"{row.label}, {row.title}"
         table.add_row(label, str(row.number), rich.text.Text(str(row.figure), style="bold"), *cells)
         previous = row.label
     return table
@@ -147,18 +154,18 @@ def percent(share: float) -> str:
     return f"{100 * share:.0f}"
 
 
-def _figure(result: Result, measure: Measure) -> Figure:
+def _figure(result: Result, measure: str) -> Figure:
     return Figure(result.value(measure), *result.interval(measure))
 
 
-def _floor(result: Result, floor: Result, measure: Measure) -> Floor:
+def _floor(result: Result, floor: Result, measure: str) -> Floor:
     low, high = result.above(floor, measure)
     standing: Standing = "below" if low > 0 else "above" if high < 0 else "level"
     return Floor(floor.name, _figure(floor, measure), standing)
 
 
-def _chance(result: Result, measure: Measure) -> tuple[Floor, ...]:
-    if measure == "exact":
+def _chance(result: Result, measure: str) -> tuple[Floor, ...]:
+    if measure != "choice" or not result.task.chance:
         return ()
     low, high = result.interval(measure)
     chance = result.task.chance

@@ -4,7 +4,7 @@ from jaxtyping import Float
 from torch import Tensor, where
 
 from lorgnette.document import Document, Image, Text
-from lorgnette.errors import DataError
+from lorgnette.errors import ContextError, DataError
 from lorgnette.layout import Layout, Span
 from lorgnette.shapes import Batch
 
@@ -30,7 +30,7 @@ class InlineLayout(Layout):
             spans.append(Span((self.tokenizer.eos,), last.weight))
         length = sum(self.length(span) for span in spans)
         if length > self.context:
-            raise DataError(
+            raise ContextError(
                 f"{length} positions do not fit the language model's context of {self.context}",
                 where=document.key,
                 fix="Shorten the text, or show fewer examples.",

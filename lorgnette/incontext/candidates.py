@@ -5,8 +5,10 @@ from dataclasses import dataclass, field
 from functools import cached_property
 
 import torch
-from jaxtyping import Bool
+from jaxtyping import Bool, Float
 from torch import Tensor
+
+from lorgnette.incontext.reading import Prompted, Reading, joined, padded, words
 
 
 @dataclass
@@ -61,3 +63,47 @@ class Trie:
             if (parent := self.parents[node]) >= 0:
                 mask[i] |= mask[place[parent]]
         return mask
+
+
+def likelihoods(
+    system: Prompted, reading: Reading, rows: Sequence[int], tries: Sequence[Trie], *, chunk: int
+) -> list[Float[Tensor, "n"]]:
+    """For every trie the log-likelihood in nats of its candidates after its row of the reading.
+
+    A node is told where its parent stands; the first ones' parent is the prompt's last position.
+
+    Args:
+        chunk: rows of the vocabulary head computed together.
+    """
+    language, device = system.language, reading.last.device
+    batch = words([[one.tokens[node] for node in one.inner] for one in tries], device)
+    width = batch.tokens.shape[1]
+    states = reading.last
+    if width:
+        depths, _ = padded([one.depths() for one in tries], device)
+        trees = joined([one.ancestors() for one in tries], width, device)
+        before = reading.select(torch.tensor(rows, dtype=torch.long, device=device))
+        states = torch.cat([states, before.branches(system, batch, depths, trees).flatten(0, 1)])
+
+    where, which = [], []
+    for i, (row, one) in enumerate(zip(rows, tries, strict=True)):
+        first = len(reading.last) + i * width
+        place = {-1: row} | {node: first + n for n, node in enumerate(one.inner)}
+        where += [place[parent] for parent in one.parents]
+        which += one.tokens
+    places, inverse = torch.tensor(where, dtype=torch.long).unique(return_inverse=True)
+    told = torch.empty(len(which))
+    for i in range(0, len(places), chunk):
+        logits = language.head(states[places[i : i + chunk].to(device)]).float()
+        most = logits.amax(-1, keepdim=True)
+        here = ((inverse >= i) & (inverse < i + chunk)).nonzero()[:, 0]
+        at, token = (numbers.to(device) for numbers in (inverse[here] - i, torch.tensor(which)[here]))
+        chosen = logits[at, token]
+        # In place, since `logsumexp` over a large vocabulary takes as long again as the head.
+        total = logits.sub_(most).exp_().sum(-1).log_().add_(most[:, 0])
+        told[here] = (chosen - total[at]).cpu()
+    scores = []
+    for one in tries:
+        own, told = told[: len(one.tokens)], told[len(one.tokens) :]
+        scores.append(torch.stack([own[path].sum() for path in one.paths]))
+    return scores

@@ -1,6 +1,7 @@
-"""What a language model has read of several prompts at once, as a value: reading on makes another, none is changed."""
+"""What a system has read of several prompts at once, as a value: reading on makes another, none is changed."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Protocol, runtime_checkable
 
 import torch
 import torch.nn.functional as F
@@ -8,6 +9,54 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from lorgnette.language import Cache, LanguageModel
+from lorgnette.layout import Layout
+from lorgnette.shapes import Batch
+
+
+@runtime_checkable
+class Prompted(Protocol):
+    """What the engine asks of a system, however its pictures and its words meet."""
+
+    @property
+    def layout(self) -> Layout: ...
+
+    @property
+    def language(self) -> LanguageModel: ...
+
+    def see(self, images: Float[Tensor, "N C H W"]) -> Float[Tensor, "N P D"]:
+        """The encoder's part."""
+        ...
+
+    def look(self, patches: Float[Tensor, "N P D"]) -> Float[Tensor, "N Q E"]:
+        """What is read of a picture."""
+        ...
+
+    def read(
+        self,
+        batch: Batch,
+        visual: Float[Tensor, "N Q E"] | None,
+        *,
+        positions: Int[Tensor, "B T"] | None = None,
+        mask: Bool[Tensor, "B T S"] | None = None,
+        cache: Cache | None = None,
+    ) -> Float[Tensor, "B T E"]:
+        """Hidden states of words and pictures; they go on from `cache`, and it goes on with them.
+
+        What later words need of the pictures besides keys and values (cross-attention) is kept in `cache.memory`.
+        """
+        ...
+
+
+@runtime_checkable
+class Encodes(Prompted, Protocol):
+    """An encoder-decoder: the prompt is encoded as a whole, and `read` is its decoder."""
+
+    start: int
+    """The token that an answer follows."""
+
+    def encode(self, batch: Batch, visual: Float[Tensor, "N Q E"] | None) -> dict[str, Float[Tensor, "B *S"]]:
+        """The `memory` of the cache with which the decoder begins."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -40,39 +89,55 @@ class Reading:
             cache = self.cache.select(rows)
         return Reading(cache, self.seen[rows], self.lengths[rows], self.last[rows])
 
-    def on(
-        self,
-        language: LanguageModel,
-        x: Float[Tensor, "B T D"],
-        valid: Bool[Tensor, "B T"],
-    ) -> "Reading":
-        """Every row reads its own embeddings, padded on the right where `valid` is False."""
-        steps = torch.arange(x.shape[1], device=x.device)
-        new = (steps[:, None] >= steps).expand(len(x), -1, -1)
-        hidden, cache = self._run(language, x, steps.expand(len(x), -1), new)
+    def remembering(self, memory: dict[str, Tensor]) -> "Reading":
+        """With what an encoder made of the prompts."""
+        cache = self.cache.fork()
+        cache.memory = memory
+        return replace(self, cache=cache)
+
+    def on(self, system: Prompted, batch: Batch, visual: Float[Tensor, "N Q E"] | None = None) -> "Reading":
+        """Every row reads on; rows may be of several lengths."""
+        valid = batch.valid
+        steps = torch.arange(valid.shape[1], device=valid.device)
+        new = (steps[:, None] >= steps).expand(len(valid), -1, -1)
+        hidden, cache = self._run(system, batch, visual, steps.expand(len(valid), -1), new)
         counts = valid.sum(1)
-        last = hidden[torch.arange(len(x), device=x.device), (counts - 1).clamp(min=0)]
+        last = hidden[torch.arange(len(valid), device=valid.device), (counts - 1).clamp(min=0)]
         last = torch.where((counts > 0)[:, None], last, self.last.to(last.dtype))
         return Reading(cache, torch.cat([self.seen, valid], 1), self.lengths + counts, last)
 
     def branches(
-        self,
-        language: LanguageModel,
-        x: Float[Tensor, "B N D"],
-        depths: Int[Tensor, "B N"],
-        trees: Bool[Tensor, "B N N"],
+        self, system: Prompted, batch: Batch, depths: Int[Tensor, "B N"], trees: Bool[Tensor, "B N N"]
     ) -> Float[Tensor, "B N D"]:
         """The hidden states of what could come next: node n sees its row's reading and, of the others, `trees[n]`."""
-        return self._run(language, x, depths, trees)[0]
+        return self._run(system, batch, None, depths, trees)[0]
 
     def _run(
-        self, language: LanguageModel, x: Tensor, steps: Int[Tensor, "B T"], among: Bool[Tensor, "B T T"]
+        self,
+        system: Prompted,
+        batch: Batch,
+        visual: Float[Tensor, "N Q E"] | None,
+        steps: Int[Tensor, "B T"],
+        among: Bool[Tensor, "B T T"],
     ) -> tuple[Tensor, Cache]:
         cache = self.cache.fork()
-        before = self.seen.unsqueeze(1).expand(-1, x.shape[1], -1)
+        before = self.seen.unsqueeze(1).expand(-1, steps.shape[1], -1)
         positions = self.lengths[:, None] + steps
-        hidden = language(x, positions=positions, mask=torch.cat([before, among], 2), cache=cache)
-        return hidden, cache
+        mask = torch.cat([before, among], 2)
+        return system.read(batch, visual, positions=positions, mask=mask, cache=cache), cache
+
+
+def words(rows: list[list[int]], device: torch.device) -> Batch:
+    """Rows of tokens without pictures, padded on the right."""
+    tokens, valid = padded(rows, device)
+    return Batch(
+        tokens=tokens,
+        weights=torch.zeros(tokens.shape, device=device),
+        valid=valid,
+        slots=torch.full_like(tokens, -1),
+        latest=torch.full_like(tokens, -1),
+        media=torch.zeros(len(rows), 0, dtype=torch.long, device=device),
+    )
 
 
 def padded(rows: list[list[int]], device: torch.device) -> tuple[Int[Tensor, "B N"], Bool[Tensor, "B N"]]:

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, field, replace
 
-from lorgnette.document import Document, Image, Part, Text
+from lorgnette.document import Document, Image, Part, Text, Video
 
 LEAST = 8
 """Positions that a shared beginning must have to be worth a forward pass of its own."""
@@ -43,6 +43,16 @@ def trie(prompts: Sequence[Document], length: Callable[[Part], int], *, least: i
     return _grown(root, length, least)
 
 
+def leaves(prompts: Sequence[Document], length: Callable[[Part], int]) -> Node:
+    """An empty root, and every distinct prompt as a child: for systems that read a prompt as a whole."""
+    found: dict[tuple[Hashable, ...], Node] = {}
+    for number, prompt in enumerate(prompts):
+        parts = [part for part in prompt.parts if not isinstance(part, Text) or part.text]
+        leaf = found.setdefault(tuple(map(_key, parts)), Node(tuple(map(_context, parts)), sum(map(length, parts))))
+        leaf.ends.append(number)
+    return Node(children=list(found.values()))
+
+
 @dataclass(eq=False)
 class _Branch:
     """One part, and what follows it."""
@@ -77,4 +87,4 @@ def _context(part: Part) -> Part:
 def _key(part: Part) -> Hashable:
     if isinstance(part, Text):
         return part.text
-    return (Image, part.digest) if isinstance(part, Image) else id(part)
+    return (type(part), part.digest) if isinstance(part, (Image, Video)) else id(part)

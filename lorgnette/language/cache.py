@@ -24,11 +24,14 @@ class Cache:
     Attributes:
         layers: for every block its keys and values, each `B heads S head_dim`.
         positions: the position of every key, `B S`; sliding windows and ALiBi are measured with them.
+        memory: what else later words need, by name, each `B ...`: the pictures that cross-attention reads, or what an
+            encoder made of the prompt. It is forked with the rest, and never changed in place.
     """
 
     def __init__(self) -> None:
         self.layers: list[tuple[Tensor, Tensor]] = []
         self.positions: Tensor | None = None
+        self.memory: dict[str, Tensor] = {}
 
     @classmethod
     def of(cls, keys_values: Sequence[tuple[Tensor, Tensor]]) -> "Cache":
@@ -78,6 +81,7 @@ class Cache:
         copy = Cache()
         copy.layers = [(change(k), change(v)) for k, v in self.layers]
         copy.positions = None if self.positions is None else change(self.positions)
+        copy.memory = {name: change(tensor) for name, tensor in self.memory.items()}
         return copy
 
 

@@ -10,14 +10,14 @@ interleaved pictures and text.
 from typing import Literal
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from lorgnette import language as languages
 from lorgnette import vision as visions
 from lorgnette.connectors import VisualPrefix
 from lorgnette.fusion.inline import InlineLayout, insert
-from lorgnette.language import LanguageModel
+from lorgnette.language import Cache, LanguageModel
 from lorgnette.shapes import Batch
 from lorgnette.vision import VisionEncoder
 
@@ -45,15 +45,24 @@ class Frozen(nn.Module):
         """What the language model will read in a picture's place."""
         return self.connector(patches)
 
-    def embed(self, batch: Batch, visual: Float[Tensor, "N Q E"] | None) -> Float[Tensor, "B T E"]:
-        """Words, with pictures among them."""
+    def read(
+        self,
+        batch: Batch,
+        visual: Float[Tensor, "N Q E"] | None,
+        *,
+        positions: Int[Tensor, "B T"] | None = None,
+        mask: Bool[Tensor, "B T S"] | None = None,
+        cache: Cache | None = None,
+    ) -> Float[Tensor, "B T E"]:
+        """Words, with pictures among them, go through the language model."""
         words = self.language.embed(batch.tokens)
-        return words if visual is None else insert(words, visual, batch)
+        x = words if visual is None else insert(words, visual, batch)
+        return self.language(x, positions=positions, mask=mask, cache=cache)
 
     def forward(self, batch: Batch) -> Float[Tensor, "B T E"]:
         """Hidden states; the head runs only where the loss is taken, or the next token is asked for."""
         patches = self.see(batch.images) if batch.images is not None else batch.patches
-        return self.language(self.embed(batch, None if patches is None else self.look(patches)))
+        return self.read(batch, None if patches is None else self.look(patches))
 
 
 def build(

@@ -7,7 +7,8 @@ tokens B T --embed*--> B T E ----------------+--> language* --> hidden B T E    
 from typing import Literal
 
 import torch
-from jaxtyping import Float
+import torch.nn.functional as F
+from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from lorgnette import language as languages
@@ -37,13 +38,30 @@ class PrefixTuning(nn.Module):
         dtype = self.language.dtype
         return Cache.of([(keys.to(dtype), values.to(dtype)) for keys, values in self.fusion()]).fork(batch)
 
-    def embed(self, batch: Batch) -> Float[Tensor, "B T E"]:
-        """The words."""
-        return self.language.embed(batch.tokens)
+    def read(
+        self,
+        batch: Batch,
+        visual: None = None,
+        *,
+        positions: Int[Tensor, "B T"] | None = None,
+        mask: Bool[Tensor, "B T S"] | None = None,
+        cache: Cache | None = None,
+    ) -> Float[Tensor, "B T E"]:
+        """Words after the prefix, which every word sees; `positions` and `mask` know of the words alone."""
+        prefix = self.start(len(batch.tokens))
+        cache = Cache() if cache is None else cache
+        if not cache.length:
+            cache.layers, cache.positions = prefix.layers, prefix.positions
+        return self.language(
+            self.language.embed(batch.tokens),
+            positions=None if positions is None else positions + prefix.length,
+            mask=None if mask is None else F.pad(mask, (prefix.length, 0), value=True),
+            cache=cache,
+        )
 
     def forward(self, batch: Batch) -> Float[Tensor, "B T E"]:
         """Hidden states of the words; those of the prefix do not exist."""
-        return self.language(self.embed(batch), cache=self.start(len(batch.tokens)))
+        return self.read(batch)
 
 
 def build(

@@ -23,9 +23,9 @@ from torch import Tensor, nn
 
 from lorgnette import hub
 from lorgnette.errors import CheckpointError, ConfigError
+from lorgnette.folders import current, read_json, replaced, write_json
 from lorgnette.language import Tokenizer
 from lorgnette.policy import learners, some
-from lorgnette.training.folders import current, read_json, replaced, write_json
 
 FORMAT = 1
 CONFIG, MODEL = "config.json", "model.safetensors"

@@ -25,11 +25,11 @@ from torch import Tensor, nn
 from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 
 from lorgnette.errors import ConfigError, DataError
+from lorgnette.folders import current
 from lorgnette.policy import apply, set_modes, some
 from lorgnette.run import Run, Steps
 from lorgnette.shapes import Batch
 from lorgnette.training.checkpoint import MODEL, identify, load_tensors, put, save
-from lorgnette.training.folders import current
 from lorgnette.training.progress import Display, Metrics
 from lorgnette.training.record import begin
 from lorgnette.training.state import Place, exists, load_state, save_state, seed_everything

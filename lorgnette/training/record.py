@@ -6,10 +6,10 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from lorgnette.errors import ConfigError
+from lorgnette.folders import current, disk, read_json, write_json
 from lorgnette.run import Run
 from lorgnette.training import state
 from lorgnette.training.checkpoint import CONFIG
-from lorgnette.training.folders import current, disk, read_json, write_json
 
 PACKAGES = ("lorgnette", "torch", "transformers", "timm", "grain", "numpy", "safetensors")
 

@@ -11,8 +11,8 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from lorgnette.errors import CheckpointError
+from lorgnette.folders import current, read_json, replaced, write_json
 from lorgnette.training.checkpoint import learnt, load_tensors, put
-from lorgnette.training.folders import current, read_json, replaced, write_json
 
 PLACE, TENSORS = "state.json", "state.safetensors"
 

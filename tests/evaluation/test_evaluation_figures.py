@@ -5,9 +5,8 @@ import io
 import json
 import re
 from collections.abc import Sequence
-from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -23,31 +22,36 @@ from lorgnette.evaluation.captioning import captioning
 from lorgnette.evaluation.curves import Curve, Series, svg
 from lorgnette.evaluation.held_out import floors as held_out_floors
 from lorgnette.evaluation.held_out import held_out
-from lorgnette.evaluation.items import Task
-from lorgnette.evaluation.metrics import bootstrap, interval, judge, judge_near, paired, wilson
+from lorgnette.evaluation.intervals import bootstrap, interval, judge, judge_near, paired, wilson
 from lorgnette.evaluation.report import Episodes, Gallery, Report, write_report
-from lorgnette.evaluation.run import Result, blinded, evaluate, record
+from lorgnette.evaluation.results import Result
+from lorgnette.evaluation.run import evaluate, record
 from lorgnette.evaluation.table import Line, console_table, rows, write
-from lorgnette.incontext.engine import Answer, Engine, Reply, Request
+from lorgnette.evaluation.task import Task
+from lorgnette.incontext.requests import Answer, Reply, Request, Told
 
 Documents = list[Document]
 
 
-class Scripted(Engine):
-    """An engine that answers from a list and prefers the first candidate."""
+class Scripted:
+    """A model that answers from a list and prefers the first candidate."""
 
     def __init__(self, answers: list[Answer]) -> None:
         self.answers = answers
-        self.system = SimpleNamespace(layout=SimpleNamespace(blind=False))  # type: ignore[assignment]
 
-    def run(self, requests: Sequence[Request]) -> list[Reply]:
-        return [
+    def run(self, requests: Sequence[Request], told: Told | None = None) -> list[Reply]:
+        replies = [
             Reply(
-                self.answers[i % len(self.answers)] if request.max_tokens else None,
+                self.answers[i % len(self.answers)] if request.decoding else None,
                 -torch.arange(len(request.candidates)).float() if request.candidates else None,
+                tuple(range(1, 1 + len(request.candidates))),
             )
             for i, request in enumerate(requests)
         ]
+        for i, reply in enumerate(replies):
+            if told is not None:
+                told(i, reply)
+        return replies
 
 
 @pytest.fixture(scope="module")
@@ -80,14 +84,6 @@ def test_open_ended_and_choice_are_separate(task: Task) -> None:
     assert evaluate(Scripted([Answer("", True)]), task, choice=False).has("choice") is False
     assert result.records[0].prompt.endswith("<image>This is a")
     assert result.records[0].key == task.items[0].query.key
-
-
-def test_blinded_puts_back_what_was(task: Task) -> None:
-    engine = Scripted([])
-    with suppress(KeyError), blinded(engine):
-        assert engine.system.layout.blind
-        raise KeyError
-    assert engine.system.layout.blind is False
 
 
 def test_pixels_find_the_nearest_example(task: Task) -> None:
@@ -205,13 +201,14 @@ def test_few_differences_show_little(ahead: int, behind: int, number: int, verdi
 
 def test_few_differences_leave_floors_level(task: Task) -> None:
     """Three of three is no proof, in the table as in the claims."""
+    few = replace(task, items=task.items[:24])
 
     def said(right: int) -> Result:
         records = []
-        for i, item in enumerate(task.items[:24]):
+        for i, item in enumerate(few.items):
             scores = [float((text == item.answer) == (i < right)) for text in item.candidates]
-            records.append(record(task, item, scores=scores))
-        return Result(task, tuple(records), f"{right} right")
+            records.append(record(few, item, scores=scores))
+        return Result(few, tuple(records), f"{right} right")
 
     claim = Claim("a claim", "text", "control")
     [row] = rows([Line("x", said(3), (said(0), said(3), said(20)))])

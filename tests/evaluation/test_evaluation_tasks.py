@@ -7,15 +7,17 @@ import numpy as np
 import pytest
 
 from lorgnette import prompts
-from lorgnette.document import Document, Image, Targets
+from lorgnette.document import Document, Image, Targets, Text
 from lorgnette.errors import ConfigError, DataError
 from lorgnette.evaluation import questions
 from lorgnette.evaluation.binding import NONSENSE, concept_binding
 from lorgnette.evaluation.captioning import captioning
 from lorgnette.evaluation.fast_vqa import fast_vqa
-from lorgnette.evaluation.items import Item, Task, Wording
+from lorgnette.evaluation.items import Item
 from lorgnette.evaluation.normalise import plain, vqa
 from lorgnette.evaluation.run import written
+from lorgnette.evaluation.task import Task
+from lorgnette.evaluation.template import Template
 
 Documents = list[Document]
 
@@ -256,10 +258,29 @@ def test_facts_about_flags(pool: Documents, queries: Documents) -> None:
     assert {prompts.answer(document) for document in shelf} >= {" Euro", " Yen"}
 
 
-def test_wording() -> None:
-    assert Wording.of("This is a {}.") == Wording("This is a", " ", ".")
-    assert Wording.of("{}") == Wording("", "", "")
-    assert Wording.of("{}").answer("dax") == "dax"
+def test_templates(queries: Documents) -> None:
+    picture = queries[0].images[0]
+    document = Document((picture, Text("Which?"), Text(" thing", weight=1.0)), key="a", meta={"ocr": "stop"})
+
+    def parts(text: str, some: Document = document) -> list[object]:
+        return [part.text if isinstance(part, Text) else part for part in Template(text).document(some).parts]
+
+    assert parts("This is a {}.") == [picture, "This is a", " thing", "."]
+    assert parts("{}") == [picture, "thing"]
+    assert Template("{}").answer("dax") == "dax"
+    assert Template("It is {}").answer("dax") == " dax"
+    assert parts("Q: {question} <image>Says {ocr}. A: {answer}\n") == [
+        "Q: Which? ", picture, "Says stop. A:", " thing", "\n",
+    ]  # fmt: skip
+    assert Template("A {answer}").document(document, "dax", key="b").key == "b"
+    assert Template("A {answer}").document(document, "dax").meta == document.meta
+    for wrong in ("no place", "{} and {}", "{answer"):
+        with pytest.raises(ConfigError):
+            Template(wrong)
+    with pytest.raises(DataError, match=r"a: .*'colour'"):
+        Template("{colour} {}").document(document)
+    with pytest.raises(DataError, match="a: 1 pictures do not fit the 2 places"):
+        Template("<image><image>{}").document(document)
 
 
 def test_normalisation() -> None:

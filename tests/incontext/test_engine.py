@@ -6,6 +6,8 @@ import torch
 
 from lorgnette.document import Document, Image, Text
 from lorgnette.errors import DataError
+from lorgnette.fusion.inline import insert
+from lorgnette.incontext.decoding import Decoding
 from lorgnette.incontext.engine import Engine
 from lorgnette.prompts import prompt
 from lorgnette.systems import frozen
@@ -48,7 +50,7 @@ def naive_generate(system: frozen.Frozen, document: Document, max_tokens: int) -
     ids: list[int] = []
     for _ in range(max_tokens):
         batch = system.layout([document])
-        x = system.embed(batch, system.look(system.see(batch.images)))
+        x = insert(system.language.embed(batch.tokens), system.look(system.see(batch.images)), batch)
         if ids:
             x = torch.cat([x, system.language.embed(torch.tensor([ids]))], 1)
         logits = system.language.head(system.language(x)[0, -1]).float()
@@ -75,7 +77,7 @@ def test_scores_equal_the_naive_loop(system, batch_size):
 @pytest.mark.parametrize("batch_size", [1, 4])
 def test_answers_equal_the_naive_loop(system, batch_size):
     asked = prompts(2)
-    found = Engine(system, batch_size=batch_size).generate(asked, max_tokens=6, stop="")
+    found = Engine(system, batch_size=batch_size).generate(asked, Decoding(6, stop=()))
     for document_, answer in zip(asked, found, strict=True):
         assert (answer.text, answer.ended) == naive_generate(system, document_, 6)
 
@@ -92,7 +94,7 @@ def test_each_distinct_picture_is_encoded_once(system):
     engine = Engine(system)
     asked = prompts(3)
     engine.score(asked, [CANDIDATES] * len(asked))
-    engine.generate(asked, max_tokens=2)
+    engine.generate(asked, Decoding(2))
     assert engine.num_encoded == 3 + 5
 
 

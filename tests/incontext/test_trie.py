@@ -8,7 +8,9 @@ from hypothesis import strategies as st
 
 from lorgnette.document import Document, Image, Part, Text
 from lorgnette.errors import DataError
-from lorgnette.incontext.engine import Engine, Request
+from lorgnette.incontext.decoding import Decoding
+from lorgnette.incontext.engine import Engine
+from lorgnette.incontext.requests import Request
 from lorgnette.incontext.trie import Node, trie
 from lorgnette.systems import frozen
 
@@ -86,7 +88,9 @@ WORDS = ("cat", "cat face", "dog", "")
 )
 def test_batches_memory_order_and_company_change_nothing(system, numbers, batch_size, memory, rng):
     asked = [Document(tuple(PARTS[i] for i in some), key="p") for some in numbers]
-    requests = [Request(p, WORDS[: 2 + i % 3], eos=i % 2 == 0, max_tokens=3, stop="") for i, p in enumerate(asked)]
+    requests = [
+        Request(p, WORDS[: 2 + i % 3], eos=i % 2 == 0, decoding=Decoding(3, stop=())) for i, p in enumerate(asked)
+    ]
     alone = [Engine(system).run([request])[0] for request in requests]
     order = list(range(len(requests)))
     rng.shuffle(order)

@@ -15,6 +15,7 @@ from lorgnette.data.named import open_data
 from lorgnette.document import Document, Image, Text, Video
 from lorgnette.errors import ConfigError, DataError
 from lorgnette.features import precompute
+from lorgnette.fusion.inline import insert
 from lorgnette.objectives.language_modelling import LanguageModelling
 from lorgnette.policy import Frozen as Stays
 from lorgnette.policy import apply, set_modes
@@ -64,7 +65,7 @@ def test_pictures_stand_where_they_stand_in_the_document(queries):
     assert batch.media.tolist() == [[0, 1, 0], [1, -1, -1]]
     assert len(batch.images) == 2, "each distinct picture once"
     visual = system.look(system.see(batch.images))
-    x = system.embed(batch, visual)
+    x = insert(system.language.embed(batch.tokens), visual, batch)
     torch.testing.assert_close(x[0, 2 : 2 + queries], visual[0])
     torch.testing.assert_close(x[0, -queries:], visual[0])
     torch.testing.assert_close(x[1, 1 : 1 + queries], visual[1])

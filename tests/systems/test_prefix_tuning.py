@@ -102,7 +102,7 @@ def test_the_network_can_be_dropped_after_training(language: LanguageModel) -> N
 def test_reading_on_word_by_word_is_reading_at_once() -> None:
     system = build(language="tiny-random", length=5, hidden=8, precision="fp32")
     batch = system.layout([QUESTION])
-    cache, x = system.start(), system.embed(batch)
+    cache, x = system.start(), system.language.embed(batch.tokens)
     steps = [system.language(x[:, t : t + 1], cache=cache) for t in range(x.shape[1])]
     torch.testing.assert_close(torch.cat(steps, 1), system(batch), atol=1e-5, rtol=0)
 

@@ -1,6 +1,6 @@
 """How sure a figure is: bootstrap and Wilson intervals, paired differences, and the verdict on a claim."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from statistics import NormalDist
 from typing import Literal
 
@@ -49,14 +49,33 @@ def wilson(right: int, number: int, level: float = 0.95) -> tuple[float, float]:
     return max(0.0, centre - half), min(1.0, centre + half)
 
 
+def resamples(
+    rows: Float[ndarray, "n k"],
+    groups: Sequence[str],
+    figure: Callable[[Float[ndarray, "n k"], Float[ndarray, "n"]], float],
+    *,
+    draws: int = 1000,
+    seed: int = 0,
+) -> Float[ndarray, "draws"]:
+    """The same for a figure that is no mean, such as an area under a curve: `figure(rows, weights)`.
+
+    Args:
+        rows: what every item contributes.
+        figure: told of every item how often it was drawn. Arms over the same items draw the same.
+    """
+    names, index = np.unique(np.asarray(groups), return_inverse=True)
+    counts = np.random.default_rng(seed).multinomial(len(names), np.full(len(names), 1 / len(names)), size=draws)
+    return np.array([figure(rows, drawn[index].astype(float)) for drawn in counts])
+
+
 def paired(differences: Float[ndarray, "n"], groups: Sequence[str], level: float = 0.95) -> tuple[float, float]:
-    """The interval of the mean of paired differences of right and wrong (-1, 0 or 1 for each item), by group.
+    """The interval of the mean of paired differences (of right and wrong: -1, 0 or 1 for each item), by group.
 
     It is the bootstrap's unless the arms differ in fewer than `FEW` groups, or differ everywhere alike: there every
     resample says the same, and the interval would be too narrow, or a point. A group then counts as one pair. How often
     the arm is ahead where the two differ has Clopper and Pearson's exact interval, and how often they differ Wilson's;
     the interval holds all products of the two. It excludes zero where the exact McNemar test rejects it: with six wins
-    of six, and never with fewer.
+    of six, and never with fewer. Of finer figures than right and wrong it holds what the largest difference allows.
     """
     names, index = np.unique(np.asarray(groups), return_inverse=True)
     sums = np.bincount(index, weights=differences.astype(float), minlength=len(names))
@@ -67,7 +86,8 @@ def paired(differences: Float[ndarray, "n"], groups: Sequence[str], level: float
     low = float(betaincinv(ahead, behind + 1, tail)) if ahead else 0.0
     high = float(betaincinv(ahead + 1, behind, 1 - tail)) if behind else 1.0
     rates = wilson(ahead + behind, len(names), level)
-    return min(rate * (2 * low - 1) for rate in rates), max(rate * (2 * high - 1) for rate in rates)
+    most = float(np.abs(differences).max()) or 1.0
+    return most * min(rate * (2 * low - 1) for rate in rates), most * max(rate * (2 * high - 1) for rate in rates)
 
 
 def judge(difference: tuple[float, float], *, least: float = 0.0) -> Verdict:

@@ -1,0 +1,60 @@
+"""What a model is asked in a prompt, and what it says: the small interface between evaluation and any model."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
+
+from jaxtyping import Float
+from torch import Tensor
+
+from lorgnette.document import Document
+from lorgnette.incontext.decoding import Decoding
+
+
+@dataclass(frozen=True)
+class Request:
+    """A prompt, and what is asked about it.
+
+    Attributes:
+        prompt: a document that ends where the answer begins.
+        candidates: answers to compare.
+        eos: count the end-of-sequence token after each candidate, so that "cat" and "cat face" compete fairly.
+        decoding: how an answer is generated; None generates none.
+    """
+
+    prompt: Document
+    candidates: tuple[str, ...] = ()
+    eos: bool = False
+    decoding: Decoding | None = None
+
+
+@dataclass(frozen=True)
+class Answer:
+    """Generated text, and whether the model itself ended it (end-of-sequence, or a stop text)."""
+
+    text: str
+    ended: bool
+
+
+@dataclass
+class Reply:
+    """The generated answer, and the log-likelihood in nats of each candidate, summed over its tokens.
+
+    Attributes:
+        lengths: the number of tokens of each candidate, with which a sum becomes a mean.
+    """
+
+    answer: Answer | None = None
+    scores: Float[Tensor, "n"] | None = None
+    lengths: tuple[int, ...] = ()
+
+
+Told = Callable[[int, Reply], None]
+"""Called with a request's number and its reply as soon as that is whole."""
+
+
+@runtime_checkable
+class Answers(Protocol):
+    """Any model that can be evaluated: it answers requests, and the answers depend on nothing but the request."""
+
+    def run(self, requests: Sequence[Request], told: Told | None = None) -> list[Reply]: ...
