@@ -2,8 +2,9 @@
 
 from lorgnette.data.scenes import Scenes
 from lorgnette.errors import ConfigError
-from lorgnette.evaluation.items import Item, Task, draws, group
+from lorgnette.evaluation.items import Item, draws
 from lorgnette.evaluation.normalise import plain, vqa
+from lorgnette.evaluation.task import Task
 from lorgnette.prompts import answer
 
 
@@ -53,7 +54,7 @@ def scene_tasks(
                 tuple((support or source)[k] for k in chosen),
                 accepted=query.targets.references[1:],
                 induction=induction,
-                group=group(query),
+                group=query.cluster,
             )
             items.append(item)
         task = Task(
