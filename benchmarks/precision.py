@@ -2,7 +2,7 @@
 
     python benchmarks/precision.py runs/quickstart [--limit 100]
 
-Names known concepts openly and among ten, and binds names (2-way, 1 and 3 inner-shots), with the same items in both. The
+Names known concepts openly and among ten, and binds names (2-way, 1 and 3 inner-shots); the same items in both. The
 last line is JSON: for every task the share of choices and of open answers that differ, and the largest difference of a
 candidate's log-likelihood in nats.
 """
