@@ -155,7 +155,8 @@ class TransformersModel:
         end = next((i for i, token in enumerate(ids) if token in self.ends), None)
         text = self.tokenizer.decode(ids[:end])
         places = [text.index(stop) for stop in decoding.stop if stop and stop in text]
-        return Answer(text[: min(places, default=len(text))].strip(), bool(places) or end is not None)
+        told = text[: min(places, default=len(text))].strip()
+        return Answer(told, bool(places) or end is not None, () if decoding.beams > 1 else tuple(ids[:end]))
 
     def _config(self, decoding: Decoding) -> GenerationConfig:
         """The decoding, without the penalties that the model's own configuration would add to it."""

@@ -231,9 +231,9 @@ def turns(parts: Sequence[Part], end: str) -> list[tuple[str, list[Part]]]:
     found: list[tuple[str, list[Part]]] = []
     user: list[Part] = []
     for part in parts:
-        if end and isinstance(part, Text) and part.text == end and len(user) > 1 and isinstance(user[-1], Text):
-            *asked, said = user
-            found += [("user", asked), ("assistant", [Text(said.text.strip())])]
+        said = user[-1] if len(user) > 1 else None
+        if end and isinstance(part, Text) and part.text == end and isinstance(said, Text):
+            found += [("user", user[:-1]), ("assistant", [Text(said.text.strip())])]
             user = []
         else:
             user.append(part)
