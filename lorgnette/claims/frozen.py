@@ -19,8 +19,8 @@ from lorgnette.data.emoji import TEST_STYLES, Emoji
 from lorgnette.data.lesson import Lesson, lesson
 from lorgnette.document import Document, Text
 from lorgnette.evaluation.binding import concept_binding
+from lorgnette.evaluation.intervals import bootstrap
 from lorgnette.evaluation.items import Task
-from lorgnette.evaluation.metrics import bootstrap
 from lorgnette.evaluation.questions import KEYWORD, KIND, questions
 from lorgnette.evaluation.run import Measure, Result, blinded, evaluate
 from lorgnette.incontext.engine import Engine

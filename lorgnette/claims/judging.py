@@ -5,7 +5,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from lorgnette.evaluation.metrics import interval, judge
+from lorgnette.evaluation.intervals import interval, judge
 from lorgnette.evaluation.run import Measure, Result
 
 

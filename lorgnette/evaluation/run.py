@@ -12,8 +12,8 @@ from jaxtyping import Float
 from numpy import ndarray
 
 from lorgnette.document import Document, Image
+from lorgnette.evaluation.intervals import bootstrap, interval, paired, wilson
 from lorgnette.evaluation.items import Item, Task
-from lorgnette.evaluation.metrics import bootstrap, interval, paired, wilson
 from lorgnette.incontext.engine import Engine, Request
 
 Measure = Literal["exact", "choice"]

@@ -23,8 +23,8 @@ from lorgnette.evaluation.captioning import captioning
 from lorgnette.evaluation.curves import Curve, Series, svg
 from lorgnette.evaluation.held_out import floors as held_out_floors
 from lorgnette.evaluation.held_out import held_out
+from lorgnette.evaluation.intervals import bootstrap, interval, judge, judge_near, paired, wilson
 from lorgnette.evaluation.items import Task
-from lorgnette.evaluation.metrics import bootstrap, interval, judge, judge_near, paired, wilson
 from lorgnette.evaluation.report import Episodes, Gallery, Report, write_report
 from lorgnette.evaluation.run import Result, blinded, evaluate, record
 from lorgnette.evaluation.table import Line, console_table, rows, write
