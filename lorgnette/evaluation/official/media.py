@@ -82,6 +82,11 @@ def asked(
     return Document((*shown, *questions, Text(answer, weight=1.0)), key, meta, targets)
 
 
+def choices(query: Document) -> tuple[str, ...]:
+    """The answers that a query's right one is among: the candidates of a `Benchmark` where each query has its own."""
+    return query.targets.choices if query.targets else ()
+
+
 def _no_file(entry: Entry, field: str, what: str, path: Path) -> DataError:
     fix = "Put it there, or leave the record out." if path.parent.is_dir() else f"There is no folder {path.parent}."
     return DataError(f"no {what} {path}", where=entry.where, field=field, fix=fix)

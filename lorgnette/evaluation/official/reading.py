@@ -22,7 +22,7 @@ class Entry:
 
     def text(self, field: str) -> str:
         """Text with single spaces: a line break within a worked example would end it."""
-        return _text(self._get(field), self.where, field)
+        return clean(self._get(field), self.where, field)
 
     def word(self, field: str) -> str:
         """Text, or a whole number, as text: ids are written either way."""
@@ -32,8 +32,8 @@ class Entry:
     def whole(self, field: str) -> int:
         """A whole number; CSV files hold it as text."""
         value = self._get(field)
-        if isinstance(value, str) and re.fullmatch(r"\s*-?\d{1,18}\s*", value):
-            return int(value)
+        if isinstance(value, str) and re.fullmatch(r"-?\d{1,18}", text := self.text(field)):
+            return int(text)
         if not isinstance(value, int) or isinstance(value, bool):
             raise self.bad(field, f"{value!r} is no whole number")
         return value
@@ -48,7 +48,7 @@ class Entry:
         return value
 
     def texts(self, field: str) -> list[str]:
-        return [_text(value, self.where, f"{field}[{i}]") for i, value in enumerate(self.items(field))]
+        return [clean(value, self.where, f"{field}[{i}]") for i, value in enumerate(self.items(field))]
 
     def entries(self, field: str) -> "list[Entry]":
         return _objects(self.items(field), f"{self.where} {field}")
@@ -82,6 +82,23 @@ class Ids:
             raise entry.bad(fields[-1], f"{name!r} stood before, at {self._seen[name]}", "Remove one of the two.")
         self._seen[name] = entry.where
         return name
+
+
+def clean(value: object, where: str, field: str) -> str:
+    """Text with single spaces.
+
+    Raises:
+        DataError: it is no text, or empty, or holds what no tokenizer reads.
+    """
+    if not isinstance(value, str):
+        raise DataError(f"a {type(value).__name__}, not text", where=where, field=field)
+    text = " ".join(value.split())
+    if not text:
+        raise DataError("empty", where=where, field=field, fix="Leave the record out.")
+    if "\0" in text or (not text.isascii() and any("\ud800" <= sign <= "\udfff" for sign in text)):
+        problem = "a NUL character, or half of a surrogate pair"
+        raise DataError(problem, where=where, field=field, fix="Fetch the file again.")
+    return text
 
 
 def read_json(path: Path) -> Any:
@@ -153,15 +170,3 @@ def _objects(values: list[Any], place: str) -> list[Entry]:
         if not isinstance(value, dict):
             raise DataError(f"a {type(value).__name__}, not an object", where=f"{place}[{i}]")
     return [Entry(f"{place}[{i}]", value) for i, value in enumerate(values)]
-
-
-def _text(value: object, where: str, field: str) -> str:
-    if not isinstance(value, str):
-        raise DataError(f"a {type(value).__name__}, not text", where=where, field=field)
-    text = " ".join(value.split())
-    if not text:
-        raise DataError("empty", where=where, field=field, fix="Leave the record out.")
-    if "\0" in text or not text.isascii() and any("\ud800" <= sign <= "\udfff" for sign in text):
-        problem = "a NUL character, or half of a surrogate pair"
-        raise DataError(problem, where=where, field=field, fix="Fetch the file again.")
-    return text
