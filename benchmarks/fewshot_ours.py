@@ -5,6 +5,7 @@ import platform
 import re
 import statistics
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from importlib.metadata import version
 from pathlib import Path
@@ -125,6 +126,36 @@ def requests(spec: dict[str, Any], pictures: list[Image]) -> list[Request]:
     return found
 
 
+class Timed(Engine):
+    """The engine, with the seconds that each of its stages takes."""
+
+    def __init__(self, system: Flamingo, *, memory: int) -> None:
+        super().__init__(system, memory=memory)
+        self.stages = dict.fromkeys(("vision", "resampler", "reading", "answering"), 0.0)
+
+    def _timed(self, stage: str, work: Callable[..., Any], *given: Any, **named: Any) -> Any:
+        start = time.perf_counter()
+        done = work(*given, **named)
+        self.stages[stage] += time.perf_counter() - start
+        return done
+
+    def _encode(self, prompts: Any) -> None:
+        system = self.system
+        see, look = system.see, system.look
+        system.see = lambda images: self._timed("vision", see, images)
+        system.look = lambda patches: self._timed("resampler", look, patches)
+        try:
+            super()._encode(prompts)
+        finally:
+            system.see, system.look = see, look
+
+    def _read(self, *given: Any) -> Any:
+        return self._timed("reading", super()._read, *given)
+
+    def _finish(self, *given: Any) -> Any:
+        return self._timed("answering", super()._finish, *given)
+
+
 def memory(field: str) -> int:
     """Bytes held now (VmRSS), or the most since `forget_peak` (VmHWM)."""
     found = re.search(rf"{field}:\s+(\d+) kB", Path("/proc/self/status").read_text())
@@ -144,14 +175,16 @@ def measure(spec: dict[str, Any]) -> dict[str, Any]:
     with suppress(OSError):
         Path("/proc/self/clear_refs").write_text("5")  # what building the model took is no part of an evaluation
     resident = memory("VmRSS")
-    seconds, replies = [], []
+    seconds, stages, replies = [], [], []
     for _ in range(spec["repeats"]):
         start = time.perf_counter()
         pictures = [Image(array) for array in arrays]  # anew, so that nothing is known of them
         if features is not None:
             system.layout.features = {p.digest: row for p, row in zip(pictures, features, strict=True)}
-        replies = Engine(system, memory=spec.get("memory", 1 << 28)).run(requests(spec, pictures))
+        engine = Timed(system, memory=spec.get("memory", 1 << 28))
+        replies = engine.run(requests(spec, pictures))
         seconds.append(time.perf_counter() - start)
+        stages.append(engine.stages | {"rest": seconds[-1] - sum(engine.stages.values())})
     peak = memory("VmHWM")
     if spec["kind"] == "rank":
         told = {"scores": [reply.scores.tolist() for reply in replies if reply.scores is not None]}
@@ -166,6 +199,8 @@ def measure(spec: dict[str, Any]) -> dict[str, Any]:
         "queries_measured": len(spec["queries"]),
         "queries": len(spec["queries"]),
         "seconds_all": each * len(spec["queries"]),
+        "stages": {name: statistics.median(one[name] for one in stages) for name in stages[0]},
+        "positions_read": engine.num_read,
         "peak_bytes": peak,
         "resident_bytes": resident,
         "threads": torch.get_num_threads(),

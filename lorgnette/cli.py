@@ -18,6 +18,7 @@ COMMANDS = {
     "teach": "the same with your own pictures: captions, classes, or questions and answers",
     "train": "run a recipe, such as frozen.pretrain",
     "evaluate": "ask a trained model the questions of a task, with examples in the prompt",
+    "benchmark": "the same for a data set in its official format",
     "caption": "say what pictures show",
     "ask": "ask about a picture, with worked examples",
     "claims": "re-run what a paper says must happen, at small scale, and judge it",
@@ -57,6 +58,8 @@ def run(name: str, arguments: list[str]) -> None:
         from lorgnette.teach import teach as command
     elif name == "claims":
         from lorgnette.claims import claims as command
+    elif name == "benchmark":
+        from lorgnette.benchmark import benchmark as command
     elif name == "train":
         from lorgnette.recipes import clip, frozen
 

@@ -43,22 +43,24 @@ Tracks = tuple[Track, Track]
 
 
 def alone(group: Group, thing: Thing, action: Action, first: int = 0, last: int = FRAMES - 1) -> Track:
-    """One thing doing something from frame `first` to frame `last`, anywhere, perhaps over the edge."""
-    size, rng = group.size, group.own
-    x, y = rng.randint(0, size), rng.randint(0, size)
-    far = rng.randint(size * 2 // 5, size // 2)
-    side = rng.randint(size * 20 // 100, size * 26 // 100)
-    turn = rng.choice((-360, 360))
-    track = []
-    for frame in range(FRAMES):
-        done, of = min(max(frame - first, 0), last - first), last - first
-        dx, dy = _WAY.get(action, (0, 0))
-        grown = {"grow": of + done, "shrink": 2 * of - done}.get(action)
-        longest = side if grown is None else side * 7 * grown // (10 * of)
-        box = _box(group, thing, x + dx * far * done // of, y + dy * far * done // of, longest)
-        there = {"appear": 2 * done >= of, "vanish": 2 * done < of}.get(action, True)
-        track.append(Pose(box, turn * done // of if action == "spin" else 0, there))
-    return track
+    """One thing doing something from frame `first` to frame `last`, anywhere on the canvas."""
+    size, rng, of = group.size, group.own, last - first
+    dx, dy = _WAY.get(action, (0, 0))
+    while True:
+        x, y = rng.randint(0, size), rng.randint(0, size)
+        far = rng.randint(size * 2 // 5, size // 2)
+        side = rng.randint(size * 20 // 100, size * 26 // 100)
+        turn = rng.choice((-360, 360))
+        track = []
+        for frame in range(FRAMES):
+            done = min(max(frame - first, 0), of)
+            grown = {"grow": of + done, "shrink": 2 * of - done}.get(action)
+            longest = side if grown is None else side * 7 * grown // (10 * of)
+            box = _box(group, thing, x + dx * far * done // of, y + dy * far * done // of, longest)
+            there = {"appear": 2 * done >= of, "vanish": 2 * done < of}.get(action, True)
+            track.append(Pose(box, turn * done // of if action == "spin" else 0, there))
+        if _inside(group, track):
+            return track
 
 
 def swapped(group: Group, a: Thing, b: Thing) -> Tracks:
@@ -82,21 +84,19 @@ def _box(group: Group, thing: Thing, x: int, y: int, longest: int) -> Box:
     return (x - width // 2, y - height // 2, x - width // 2 + width, y - height // 2 + height)
 
 
-def _fits(group: Group, tracks: Tracks) -> bool:
-    """Whether both stay on the canvas and never touch."""
-    margin, gap = group.size // 25, group.size // 40
-    inside = all(
-        min(pose.room) >= margin and max(pose.room) <= group.size - margin for track in tracks for pose in track
-    )
-    return inside and all(apart(a.room, b.room, gap) for a, b in zip(*tracks, strict=True))
+def _inside(group: Group, track: Track) -> bool:
+    """Whether a thing stays on the canvas, and clear of its edges."""
+    margin = group.size // 25
+    return all(min(pose.room) >= margin and max(pose.room) <= group.size - margin for pose in track)
 
 
 def found(group: Group, draw: Callable[[], Tracks]) -> Tracks:
     """Draws until both things stay on the canvas and never touch."""
     for _ in range(20_000):
-        tracks = draw()
-        if _fits(group, tracks):
-            return tracks
+        one, two = draw()
+        clear = all(apart(a.room, b.room, group.size // 40) for a, b in zip(one, two, strict=True))
+        if clear and _inside(group, one) and _inside(group, two):
+            return one, two
     raise AssertionError(group.style)
 
 
