@@ -37,8 +37,9 @@ Both sides get one JSON spec per case and print one JSON object as their last li
     outputs             the file for {"case", "tokens": [query][new token]} or {"case", "scores": [query][label], in
                         nats, summed over the label's tokens}
 
-and report: case, seconds_per_query, seconds (of each repeat), queries_measured, queries, seconds_all, peak_bytes and
-resident_bytes (the most held while answering; held before it, weights included), threads, precision, versions.
+and report: case, seconds_per_query (the median repeat's), seconds and cpu_seconds (of each repeat; where they differ by
+more than the threads the machine was busy), queries_measured, queries, seconds_all, peak_bytes and resident_bytes (the
+most held while answering; held before it, weights included), threads, precision, versions.
 """
 
 import argparse
@@ -216,10 +217,11 @@ def compare(options: argparse.Namespace, sizes: Sizes, precision: str) -> dict[s
             figures = side(commands[who], spec | {"outputs": str(files[who])})
             found[who][name] = figures
             spread = f"{min(figures['seconds']):.2f} to {max(figures['seconds']):.2f} s a run"
+            cpu = f"{min(figures['cpu_seconds']):.2f} to {max(figures['cpu_seconds']):.2f} s of CPU"
             print(
                 f"{name:<18} {precision} {who:<5} {figures['seconds_per_query']:9.3f} s/query "
                 f"{figures['peak_bytes'] / 2**30:6.2f} GiB   {figures['queries_measured']} of {figures['queries']} "
-                f"queries, {spread}",
+                f"queries, {spread}, {cpu}",
                 flush=True,
             )
         if set(options.sides) == {"ours", "peer"}:
