@@ -30,7 +30,7 @@ def benchmark(
     /,
     *,
     shots: tuple[int, ...] = (0, 4),
-    select: Select = "random",
+    select: Select | None = None,
     per_class: int = 0,
     order: Order = "given",
     zero: Literal["plain", "text"] = "plain",
@@ -57,7 +57,8 @@ def benchmark(
         data: the folder that holds it as it is distributed.
         shots: worked examples per query.
         select: how they are chosen: "fixed" for all queries (the fastest), "random" or "balanced" (by answer) for each,
-            or "rices": the most similar pictures by the frozen encoder, most similar last.
+            or "rices": the most similar pictures by the frozen encoder, most similar last. By default as the data set
+            itself says, else "random".
         per_class: of "rices": the most examples of one answer; 0 for no limit.
         order: show the examples in another order.
         zero: what 0 shots are: "text" shows two examples without their pictures (Flamingo).
@@ -116,7 +117,13 @@ def benchmark(
 
 
 def _selection(
-    select: Select, asked: Benchmark, system: object, folder: Path, per_class: int, order: Order, seed: int
+    select: Select | None,
+    asked: Benchmark,
+    system: object,
+    folder: Path,
+    per_class: int,
+    order: Order,
+    seed: int,
 ) -> Selection:
     if per_class and select != "rices":
         raise ConfigError("only rices limits the examples of one answer", field="per_class", fix="Leave it out.")
@@ -138,7 +145,10 @@ def _selection(
             "random": Random,
             "balanced": Balanced,
         }
-        found = kinds[select](asked.support, seed)
+        if select is None and asked.selection is not None:
+            found = asked.selection
+        else:
+            found = kinds[select or "random"](asked.support, seed)
     return found if order == "given" else Ordered(found, order, seed)
 
 
