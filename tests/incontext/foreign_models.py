@@ -157,13 +157,13 @@ def smolvlm() -> Made:
     return idefics3(SmolVLMConfig, SmolVLMForConditionalGeneration)
 
 
-def paligemma(*, kind: str = "gemma") -> Made:
+def paligemma(*, kind: str = "gemma", window: int = 16) -> Made:
     words = tokenizer(image_token="<image>")
     pictures = SiglipImageProcessor(size=SMALL)
     pictures.image_seq_length = 4
     processor = PaliGemmaProcessor(pictures, words)
     text = WIDTH | {"model_type": kind, "num_key_value_heads": 2, "head_dim": 8}
-    text |= {"query_pre_attn_scalar": 8, "sliding_window": 16} if kind == "gemma2" else {}
+    text |= {"query_pre_attn_scalar": 8, "sliding_window": window} if kind == "gemma2" else {}
     config = PaliGemmaConfig(
         text_config=ids(words) | {"vocab_size": len(words)} | text,
         vision_config=SEEN | {"model_type": "siglip_vision_model", "image_size": 28, "patch_size": 14},

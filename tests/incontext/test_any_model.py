@@ -393,6 +393,20 @@ def test_a_cache_that_tells_otherwise_is_given_up(monkeypatch):
         assert one.answer == other.answer
 
 
+@pytest.mark.parametrize("name", ["gemma3", "paligemma2"])
+def test_a_prompt_beyond_the_window_is_tried_too(name):
+    """At construction the trial is within the window, where both share all."""
+    model, processor = made.gemma3(window=64) if name == "gemma3" else made.paligemma(kind="gemma2", window=64)
+    system = TransformersModel(model, processor)
+    assert (system.reader.shares_prompt, system.reader.resumes) == (True, True)
+    asked = [Request(p, WORDS, decoding=Decoding(4, stop=())) for p in prompts()]
+    for request, reply in zip(asked, system.run(asked), strict=True):
+        naive = [naive_score(name, model, processor, request.prompt, text, False) for text in WORDS]
+        torch.testing.assert_close(reply.scores, torch.tensor(naive), atol=1e-4, rtol=0)
+        assert reply.answer.text == naive_generate(name, model, processor, request.prompt, 4)[0]
+    assert (system.reader.shares_prompt, system.reader.resumes) == (True, name == "gemma3")
+
+
 def test_a_prompt_that_sees_its_answer_is_refused(monkeypatch):
     model, processor = made.llava()
     forward = type(model).forward

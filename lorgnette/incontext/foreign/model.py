@@ -14,7 +14,8 @@ shared besides is tried once, at construction, against the definition, and given
 | PaliGemma 2 (and windows)        | in every prompt      | once for its candidates; again to generate                 |
 | Lfm2-VL (convolutions)           | once                 | for every candidate and generation: no keys to go on from  |
 
-These are the tests'; `reader` says what was found of any other.
+These are the tests'; `reader` says what was found of any other. The trial is a short prompt; where a class has
+windows, the first prompt beyond them is tried as well.
 """
 
 import hashlib
@@ -160,21 +161,20 @@ class TransformersModel:
 
     def _config(self, decoding: Decoding) -> GenerationConfig:
         """The decoding, without the penalties that the model's own configuration would add to it."""
-        sampled: dict[str, Any] = {}
+        kind: dict[str, Any] = {"length_penalty": decoding.length_penalty} if decoding.beams > 1 else {}
         if decoding.temperature:
-            sampled = {"temperature": decoding.temperature, "top_k": decoding.top_k, "top_p": decoding.top_p}
+            kind = {"temperature": decoding.temperature, "top_k": decoding.top_k, "top_p": decoding.top_p}
         return GenerationConfig(
             max_new_tokens=decoding.max_tokens,
             min_new_tokens=decoding.min_tokens,
             num_beams=decoding.beams,
-            length_penalty=decoding.length_penalty,
             do_sample=decoding.temperature > 0,
             eos_token_id=self.ends,
             pad_token_id=self.tokenizer.pad,
             suppress_tokens=self.banned or None,
             repetition_penalty=1.0,
             no_repeat_ngram_size=0,
-            **sampled,
+            **kind,
         )
 
 

@@ -68,7 +68,8 @@ class Reader:
         self.suffix, self.num_read = 0, 0
         self.again = self.shares_prompt = self.resumes = False
         self.tolerance = max(1e-4, 32 * torch.finfo(model.dtype).eps)
-        rows = [tokenizer.encode("Yes, of course"), tokenizer.encode("No")]
+        self._untried = 0
+        rows = self._rows()
         try:
             probe = writer.written(_probe(writer.end))
             pixels = Pixels(model, writer, probe)
@@ -84,7 +85,10 @@ class Reader:
                 f"it does not read what its processor writes: {reason}", where=self.name, fix=fix
             ) from error
         self._find_pictures(pixels, probe, rows, truth)
-        self._find_cache(probe, rows, truth)
+        self._find_cache(probe)
+        config = model.config.get_text_config()
+        windows = [getattr(config, name, None) or 0 for name in ("sliding_window", "attention_chunk_size")]
+        self._untried = max(windows) if self.pictures.tokens(probe)["input_ids"].shape[1] <= max(windows) else 0
         self.num_read = self.pictures.num_encoded = 0
 
     @property
@@ -94,6 +98,10 @@ class Reader:
     def read(self, written: Written) -> Read:
         """The prompt, run where that is of use to what follows it."""
         read = Read(written, self.pictures.tokens(written))
+        if self._untried and read.length > self._untried and self.shares_prompt:  # the trial was within the window
+            counts, self._untried = self.num_read, 0
+            self._find_cache(written)
+            self.num_read = counts
         if self.shares_prompt:
             cache = DynamicCache()  # whole layers: the last position can be taken back, and windows are in the mask
             self.num_read += read.length
@@ -203,7 +211,9 @@ class Reader:
                 pass
             self.pictures = pixels
 
-    def _find_cache(self, probe: Written, rows: list[list[int]], truth: list[Tensor]) -> None:
+    def _find_cache(self, probe: Written) -> None:
+        rows = self._rows()
+        truth = [self.apart(Read(probe, self.pictures.tokens(probe)), row) for row in rows]
         self.shares_prompt = True
         for self.again in (False, True):
             try:
@@ -230,6 +240,10 @@ class Reader:
         ids = made.sequences[0, read.length :].tolist()
         assert read.next is not None
         return self._same([first, second[ids[1:]]], [read.next, self.apart(read, ids)[1:]])
+
+    def _rows(self) -> list[list[int]]:
+        """Answers that are tried, of two lengths."""
+        return [self.tokenizer.encode("Yes, of course"), self.tokenizer.encode("No")]
 
     def _same(self, found: Sequence[Tensor], expected: Sequence[Tensor]) -> bool:
         pairs = zip(found, expected, strict=True)
