@@ -1,9 +1,10 @@
 """`lorgnette benchmark`: a data set in its official format, few-shot; how it is asked is a matter of options."""
 
+import inspect
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal, get_type_hints
 
 import tyro
 from rich.console import Console
@@ -47,6 +48,7 @@ def benchmark(
     batch: int = 16,
     memory: int = 1024,
     seed: int = 0,
+    reader: tuple[str, ...] = (),
     out: Path | None = None,
 ) -> None:
     """Asks a trained model a data set in its official format. A killed evaluation goes on where it was.
@@ -75,12 +77,13 @@ def benchmark(
         batch: prompts that run together, at most.
         memory: MiB that keys and values of a batch may take.
         seed: of all that is drawn.
+        reader: options of the data set's reader, as `split=test`.
         out: where answers and results go; `evaluation/NAME` in the run's folder by default.
     """
     if name not in OFFICIAL:
         raise ConfigError(f"no data set is called {name!r}", field="name", fix=f"Known: {', '.join(OFFICIAL)}.")
     folder = writable(out or run / "evaluation" / name)
-    asked = OFFICIAL[name](data)
+    asked = OFFICIAL[name](data, **_options(name, reader))
     if template is not None:
         asked = replace(asked, template=Template(template))
     if beams is not None:
@@ -114,6 +117,19 @@ def benchmark(
     Console().print(console_table(lines))
     write(lines, folder)
     Console().print(f"Every answer is in {folder / 'predictions.jsonl'}.")
+
+
+def _options(name: str, given: Sequence[str]) -> dict[str, Any]:
+    """`name=value` as the reader's signature has it."""
+    known = get_type_hints(OFFICIAL[name])
+    own = [option for option in inspect.signature(OFFICIAL[name]).parameters if option not in ("folder", "template")]
+    found = {}
+    for one in given:
+        option, equals, text = one.partition("=")
+        if not equals or option not in own:
+            raise ConfigError(f"{one!r} is no option of {name}", field="reader", fix=f"It has {', '.join(own)}.")
+        found[option] = tyro.cli(known[option], args=[text], prog=f"--reader {option}")
+    return found
 
 
 def _selection(

@@ -9,7 +9,7 @@ import random
 from collections.abc import Callable, Iterable, Sequence
 from typing import Literal
 
-from lorgnette.document import Document
+from lorgnette.document import Document, Image, Video
 from lorgnette.errors import ConfigError, DataError
 from lorgnette.incontext.rices import Index
 from lorgnette.prompts import answer
@@ -110,6 +110,8 @@ class Rices:
     def __call__(self, query: Document, shots: int, /) -> tuple[Document, ...]:
         if not shots:
             return ()
+        if not query.images:
+            raise DataError("it has no picture by which similar ones could be found", where=query.key)
         wanted = len(self.pool) if self.per_class else min(len(self.pool), 4 * shots + 16)
         while True:
             counts: dict[str, int] = {}
@@ -149,7 +151,11 @@ def apart(query: Document, example: Document) -> bool:
     """Whether an example may be shown to a query: another document, another cluster, no picture in common."""
     if example is query or example.key == query.key or example.cluster == query.cluster:
         return False
-    return {picture.digest for picture in query.images}.isdisjoint(picture.digest for picture in example.images)
+    return _shown(query).isdisjoint(_shown(example))
+
+
+def _shown(document: Document) -> set[str]:
+    return {part.digest for part in document.parts if isinstance(part, (Image, Video))}
 
 
 def _first(documents: Iterable[Document], query: Document, shots: int) -> tuple[Document, ...]:

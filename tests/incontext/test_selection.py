@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from lorgnette.document import Document, Image, Text
+from lorgnette.document import Document, Image, Text, Video
 from lorgnette.errors import ConfigError, DataError, ResourceError
 from lorgnette.incontext import rices
 from lorgnette.incontext.rices import Eyes, Index
@@ -156,6 +156,16 @@ def test_an_encoder_looks_once(pool):
     np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-5)
     index = Index(pool, eyes)
     assert set(index.nearest(pictures[6], 2)) == {6, 7}
+
+
+def test_clips_are_told_apart_and_not_found_by_pictures(pool):
+    clip = Video([np.zeros((8, 8, 3), np.uint8)])
+    same = Video([np.zeros((8, 8, 3), np.uint8)])
+    other = Document((same, Text(" thing", weight=1.0)), key="other")
+    with pytest.raises(DataError, match="the support has 0"):
+        Random([other])(Document((clip,), key="clip"), 1)
+    with pytest.raises(DataError, match="clip: it has no picture"):
+        Rices(pool, Index(pool, Mean()))(Document((clip,), key="clip"), 1)
 
 
 def test_too_few_examples_are_told(pool):

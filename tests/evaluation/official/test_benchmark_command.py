@@ -50,7 +50,8 @@ def test_a_data_set_is_asked_and_asked_again_for_nothing(
 
 def test_a_data_set_may_choose_its_own_examples(tmp_path: Path) -> None:
     data = folder_of("open_ended_mi", tmp_path)
-    benchmark(Path("run"), "open_ended_mi", data, shots=(2,), out=tmp_path / "out", blind=False)
+    asked = {"shots": (2,), "out": tmp_path / "out", "blind": False}
+    benchmark(Path("run"), "open_ended_mi", data, reader=("shots=1", "ways=2"), **asked)
     first = json.loads((tmp_path / "out" / "predictions.jsonl").read_text().splitlines()[0])
     assert first["prompt"].count("<image>") == 3
 
@@ -63,6 +64,7 @@ def test_a_data_set_may_choose_its_own_examples(tmp_path: Path) -> None:
         (["hateful_memes", "--shots", "50"], "50 worked examples are wanted, and the support has"),
         (["hateful_memes", "--per-class", "1"], "only rices limits"),
         (["hateful_memes", "--template", "no place"], "has not exactly one place for the answer"),
+        (["hateful_memes", "--reader", "colour=red"], "'colour=red' is no option of hateful_memes. It has"),
         (["hateful_memes", "--beams", "0"], "at least one beam"),
         (["hateful_memes", "--out", "taken"], "taken: out: this is a file"),
     ],
