@@ -9,9 +9,10 @@ import pytest
 import torch
 from toy import Letters, build, layout, toy_run
 
+from lorgnette import folders
 from lorgnette.errors import CheckpointError, ResourceError
 from lorgnette.policy import Frozen, Learn, apply
-from lorgnette.training import checkpoint, folders, load, state, train
+from lorgnette.training import checkpoint, load, state, train
 from lorgnette.training.checkpoint import identify, learnt, save
 from lorgnette.training.progress import Metrics
 
