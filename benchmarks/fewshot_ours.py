@@ -175,15 +175,16 @@ def measure(spec: dict[str, Any]) -> dict[str, Any]:
     with suppress(OSError):
         Path("/proc/self/clear_refs").write_text("5")  # what building the model took is no part of an evaluation
     resident = memory("VmRSS")
-    seconds, stages, replies = [], [], []
+    seconds, cpu, stages, replies = [], [], [], []
     for _ in range(spec["repeats"]):
-        start = time.perf_counter()
+        start, busy = time.perf_counter(), time.process_time()
         pictures = [Image(array) for array in arrays]  # anew, so that nothing is known of them
         if features is not None:
             system.layout.features = {p.digest: row for p, row in zip(pictures, features, strict=True)}
         engine = Timed(system, memory=spec.get("memory", 1 << 28))
         replies = engine.run(requests(spec, pictures))
         seconds.append(time.perf_counter() - start)
+        cpu.append(time.process_time() - busy)
         stages.append(engine.stages | {"rest": seconds[-1] - sum(engine.stages.values())})
     peak = memory("VmHWM")
     if spec["kind"] == "rank":
@@ -196,6 +197,7 @@ def measure(spec: dict[str, Any]) -> dict[str, Any]:
         "case": spec["case"],
         "seconds_per_query": each,
         "seconds": seconds,
+        "cpu_seconds": cpu,
         "queries_measured": len(spec["queries"]),
         "queries": len(spec["queries"]),
         "seconds_all": each * len(spec["queries"]),
