@@ -228,10 +228,14 @@ class Engine:
         """
         piece: list[int] = []
         longest = 0
-        remembered = sum(tensor[0].nbytes for tensor in before.cache.memory.values())
+        cache = before.cache
+        own = cache.layers[0][0].shape[2] if cache.layers and cache.batch > 1 else 0
+        remembered = sum(tensor[0].nbytes for tensor in cache.memory.values())
         for i, length in zip(order, lengths, strict=True):
             longest = max(longest, length)
-            row = (before.seen.shape[1] + longest) * self._position(before.cache) + remembered
+            # What all rows share is kept once, and laid beside each row's own in one block after the other.
+            beside = 2 * (before.seen.shape[1] + longest) / self.system.language.num_blocks
+            row = (own + longest + beside) * self._position(before.cache) + remembered
             size = (len(piece) + 1) * copies * row
             if piece and (len(piece) == self.batch_size or size > self.memory):
                 yield piece
@@ -242,10 +246,10 @@ class Engine:
 
     def _position(self, cache: Cache) -> int:
         """Bytes that the keys and values of one position take; before anything has been read, of a word tried out."""
-        if not cache.layers and not isinstance(self.system, Encodes):
+        if not cache.length and not isinstance(self.system, Encodes):
             cache = Cache()
             self.system.read(words([[0]], self.device), None, cache=cache)
-        return sum(tensor[0, :, 0].nbytes for pair in cache.layers for tensor in pair)
+        return sum(tensor[0, :, 0].nbytes for pair in cache.layers or cache.shared for tensor in pair)
 
     def _rows(self, rows: Sequence[int]) -> Tensor:
         return torch.tensor(rows, dtype=torch.long, device=self.device)

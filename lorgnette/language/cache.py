@@ -22,13 +22,16 @@ class Cache:
     `Cache()` is empty and takes its number of rows from the first forward.
 
     Attributes:
-        layers: for every block its keys and values, each `B heads S head_dim`.
+        shared: for every block the keys and values that all rows begin with, each `1 heads S head_dim`: kept once, and
+            laid beside a row's own only while a block attends. Empty where nothing is shared.
+        layers: for every block the keys and values of each row after those, each `B heads S head_dim`.
         positions: the position of every key, `B S`; sliding windows and ALiBi are measured with them.
         memory: what else later words need, by name, each `B ...`: the pictures that cross-attention reads, or what an
             encoder made of the prompt. It is forked with the rest, and never changed in place.
     """
 
     def __init__(self) -> None:
+        self.shared: list[tuple[Tensor, Tensor]] = []
         self.layers: list[tuple[Tensor, Tensor]] = []
         self.positions: Tensor | None = None
         self.memory: dict[str, Tensor] = {}
@@ -71,7 +74,18 @@ class Cache:
             return self._map(lambda t: t)
         if self.batch != 1:
             raise ConfigError(f"a cache of {self.batch} rows cannot be forked into {batch}", fix="Use select().")
-        return self._map(lambda t: t.expand(batch, *t.shape[1:]))
+        forked = self._map(lambda t: t.expand(batch, *t.shape[1:]))
+        forked.shared, forked.layers = [self.whole(i) for i in range(len(self.layers or self.shared))], []
+        return forked
+
+    def whole(self, block: int) -> tuple[Tensor, Tensor]:
+        """A block's keys and values, shared and own, for every row."""
+        own = self.layers[block] if self.layers else None
+        if not self.shared:
+            assert own is not None
+            return own
+        keys, values = (t.expand(self.batch, -1, -1, -1) for t in self.shared[block])
+        return (keys, values) if own is None else (torch.cat([keys, own[0]], 2), torch.cat([values, own[1]], 2))
 
     def select(self, rows: Int[Tensor, "B"]) -> "Cache":
         """The cache whose row i is this one's row `rows[i]`."""
@@ -79,6 +93,7 @@ class Cache:
 
     def _map(self, change: Callable[[Tensor], Tensor]) -> "Cache":
         copy = Cache()
+        copy.shared = list(self.shared)
         copy.layers = [(change(k), change(v)) for k, v in self.layers]
         copy.positions = None if self.positions is None else change(self.positions)
         copy.memory = {name: change(tensor) for name, tensor in self.memory.items()}
@@ -94,11 +109,14 @@ class ForwardCache(DynamicCache):
 
     def __init__(self, past: Cache) -> None:
         super().__init__()
-        self.before = past.layers  # `past` itself moves on when the forward is done, and backward may recompute
+        # `past` itself moves on when the forward is done, and backward may recompute.
+        self.shared, self.before = list(past.shared), list(past.layers)
         self.read: dict[int, tuple[Tensor, Tensor]] = {}
-        for keys, values in past.layers:  # transformers asks these layers for lengths and offsets
+        for keys, values in past.layers or past.shared:  # transformers asks these layers for lengths and offsets
             layer = DynamicLayer()
-            layer.keys, layer.values, layer.is_initialized = keys, values, True
+            shape = past.batch, keys.shape[1], past.length, keys.shape[3]
+            layer.keys, layer.values = (t.new_empty(1).expand(shape) for t in (keys, values))  # which take no memory
+            layer.is_initialized = True
             self.layers.append(layer)
 
     def update(self, key_states: Tensor, value_states: Tensor, layer_idx: int, *args: Any, **kwargs: Any) -> Any:
@@ -106,4 +124,8 @@ class ForwardCache(DynamicCache):
             keys, values = (t.to(key_states.dtype) for t in self.before[layer_idx])
             key_states, value_states = torch.cat([keys, key_states], 2), torch.cat([values, value_states], 2)
         self.read[layer_idx] = (key_states, value_states)
+        if layer_idx < len(self.shared):
+            rows = len(key_states)
+            keys, values = (t.to(key_states.dtype).expand(rows, -1, -1, -1) for t in self.shared[layer_idx])
+            return torch.cat([keys, key_states], 2), torch.cat([values, value_states], 2)
         return key_states, value_states

@@ -51,7 +51,7 @@ class PrefixTuning(nn.Module):
         prefix = self.start(len(batch.tokens))
         cache = Cache() if cache is None else cache
         if not cache.length:
-            cache.layers, cache.positions = prefix.layers, prefix.positions
+            cache.shared, cache.layers, cache.positions = prefix.shared, prefix.layers, prefix.positions
         return self.language(
             self.language.embed(batch.tokens),
             positions=None if positions is None else positions + prefix.length,
