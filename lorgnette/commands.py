@@ -18,10 +18,14 @@ from lorgnette.evaluation.captioning import captioning
 from lorgnette.evaluation.fast_vqa import fast_vqa
 from lorgnette.evaluation.floors import constant, nearest, pixels
 from lorgnette.evaluation.items import documents
+from lorgnette.evaluation.made import command_line, made
+from lorgnette.evaluation.pages import conclude
 from lorgnette.evaluation.questions import CAPITAL, CONTINENT, CURRENCY, KEYWORD, KIND, answered, questions
 from lorgnette.evaluation.results import Result
 from lorgnette.evaluation.run import evaluate as ask_all
-from lorgnette.evaluation.table import Line, console_table, write
+from lorgnette.evaluation.slices import console_tables as slice_tables
+from lorgnette.evaluation.slices import require
+from lorgnette.evaluation.table import Line, console_table
 from lorgnette.evaluation.task import Task
 from lorgnette.incontext.decoding import Decoding
 from lorgnette.incontext.engine import Engine
@@ -53,6 +57,7 @@ def evaluate(
     limit: int = 200,
     batch: int = 16,
     seed: int = 0,
+    by: str | None = None,
     out: Path | None = None,
 ) -> None:
     """Asks a trained model a task's questions, with worked examples in the prompt, beside its floors.
@@ -74,8 +79,10 @@ def evaluate(
         limit: items per number of shots.
         batch: prompts that run together.
         seed: of the items; the same seed asks the same.
-        out: where `results.json` and `predictions.jsonl` go; `evaluation` in the run's folder by default.
+        by: a field of the items' metadata, such as style or category: a figure for each of its values, and the gap.
+        out: where figures, answers and a report go; `evaluation` in the run's folder by default.
     """
+    given = dict(locals())
     changed = {
         "ways": ways is not None,
         "repeats": repeats != 0,
@@ -124,15 +131,20 @@ def evaluate(
                 episodes=limit,
                 seed=seed,
             )
+        if by is not None:
+            require([item.query.meta for item in asked.items], by)
         # Calibrated, a blind choice is chance by construction; without, it says what the prompt alone gives away.
         blind = ask_all(engine, replace(asked, calibrated=False, blind=True), name="test-blind")
         floors = _floors(task, asked, support, common=data != "emoji")
-        lines.append(Line(f"{task}, {k} shots", ask_all(engine, asked), (blind, *floors)))
+        lines.append(Line(f"{task}, {k} shots", ask_all(engine, asked), (blind, *floors), k))
     if not lines:
         raise ConfigError("no number of shots that this task can have", where=task, field="shots")
     Console().print(console_table(lines))
-    write(lines, folder)
-    Console().print(f"Every answer is in {folder / 'predictions.jsonl'}.")
+    typed = command_line("evaluate", evaluate, given)
+    told = made(lines, command=typed, arguments=given, model=run, seeds={"items": seed})
+    for table in slice_tables(conclude(lines, folder, told, by=by)):
+        Console().print(table)
+    Console().print(f"Every answer is in {folder / 'predictions.jsonl'}; look at {folder / 'report.html'}.")
 
 
 def caption(
