@@ -18,6 +18,8 @@ COMMANDS = {
     "teach": "the same with your own pictures: captions, classes, or questions and answers",
     "train": "run a recipe, such as frozen.pretrain",
     "evaluate": "ask a trained model the questions of a task, with examples in the prompt",
+    "compare": "two evaluations: figures, paired differences, who is right where",
+    "rate": "two evaluations' answers by people: blind pages, and what the ratings come to",
     "caption": "say what pictures show",
     "ask": "ask about a picture, with worked examples",
     "claims": "re-run what a paper says must happen, at small scale, and judge it",
@@ -57,6 +59,10 @@ def run(name: str, arguments: list[str]) -> None:
         from lorgnette.teach import teach as command
     elif name == "claims":
         from lorgnette.claims import claims as command
+    elif name in ("compare", "rate"):
+        from lorgnette import verdicts
+
+        command = {"compare": verdicts.compare, "rate": verdicts.rate}[name]
     elif name == "train":
         from lorgnette.recipes import clip, frozen
 
