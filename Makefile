@@ -3,8 +3,9 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
+PEERS  := .venv-peers
 
-.PHONY: quickstart smoke test test-all lint venv docs clean
+.PHONY: quickstart smoke test test-all lint venv peers docs clean
 
 quickstart: $(READY)  ## teach Gemma 3 270M to see the embedded pictures, and write a report (about ten minutes)
 	$(BIN)/lorgnette quickstart
@@ -36,5 +37,19 @@ $(READY): pyproject.toml constraints.txt
 	else $(BIN)/python -m pip install --quiet --constraint constraints.txt -e '.[dev]'; fi
 	touch $@
 
+peers: $(PEERS)/.ready  ## open-flamingo in an environment of its own, for benchmarks/fewshot.py; on Python 3.10 or 3.11
+
+$(PEERS)/.ready: benchmarks/peers.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info >= (3, 12) and "tokenizers 0.13.3, which the peer needs, has no \
+	wheel after Python 3.11: make peers PYTHON=python3.11")'
+	test -x $(PEERS)/bin/python || $(PYTHON) -m venv $(PEERS)
+	$(PEERS)/bin/python -m pip install --quiet --disable-pip-version-check uv || true
+	if [ -x $(PEERS)/bin/uv ]; then install="$(PEERS)/bin/uv pip install --compile-bytecode --python $(PEERS)/bin/python"; \
+	else install="$(PEERS)/bin/python -m pip install"; fi; \
+	$$install --quiet --constraint benchmarks/peers.txt \
+	    torch torchvision numpy transformers safetensors open-clip-torch einops einops-exts && \
+	$$install --quiet --constraint benchmarks/peers.txt --no-deps open-flamingo
+	touch $@
+
 clean:
-	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache
+	rm -rf $(VENV) $(PEERS) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache

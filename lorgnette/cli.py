@@ -18,6 +18,7 @@ COMMANDS = {
     "teach": "the same with your own pictures: captions, classes, or questions and answers",
     "train": "run a recipe, such as frozen.pretrain",
     "evaluate": "ask a trained model the questions of a task, with examples in the prompt",
+    "benchmark": "the same for a data set in its official format",
     "compare": "two evaluations: figures, paired differences, who is right where",
     "rate": "two evaluations' answers by people: blind pages, and what the ratings come to",
     "caption": "say what pictures show",
@@ -59,6 +60,8 @@ def run(name: str, arguments: list[str]) -> None:
         from lorgnette.teach import teach as command
     elif name == "claims":
         from lorgnette.claims import claims as command
+    elif name == "benchmark":
+        from lorgnette.benchmark import benchmark as command
     elif name in ("compare", "rate"):
         from lorgnette import verdicts
 

@@ -6,32 +6,27 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 import tyro
-from rich.console import Console
 
+from lorgnette.asking import ask_all, conclude, opened, processes, writable
 from lorgnette.data.emoji import TEST_STYLES, TRAIN_STYLES, VALIDATION_STYLES, Emoji
 from lorgnette.data.named import open_data
 from lorgnette.data.source import Source
 from lorgnette.document import Document, Image, Text
-from lorgnette.errors import CheckpointError, ConfigError
+from lorgnette.errors import ConfigError
 from lorgnette.evaluation.binding import concept_binding
 from lorgnette.evaluation.captioning import captioning
 from lorgnette.evaluation.fast_vqa import fast_vqa
 from lorgnette.evaluation.floors import constant, nearest, pixels
 from lorgnette.evaluation.items import documents
 from lorgnette.evaluation.made import command_line, made
-from lorgnette.evaluation.pages import conclude
 from lorgnette.evaluation.questions import CAPITAL, CONTINENT, CURRENCY, KEYWORD, KIND, answered, questions
 from lorgnette.evaluation.results import Result
-from lorgnette.evaluation.run import evaluate as ask_all
-from lorgnette.evaluation.slices import console_tables as slice_tables
 from lorgnette.evaluation.slices import require
-from lorgnette.evaluation.table import Line, console_table
+from lorgnette.evaluation.table import Line
 from lorgnette.evaluation.task import Task
 from lorgnette.incontext.decoding import Decoding
 from lorgnette.incontext.engine import Engine
 from lorgnette.prompts import prompt
-from lorgnette.systems.frozen import Frozen
-from lorgnette.training.checkpoint import load
 
 TaskName = Literal[
     "captions", "binding", "binding-category", "binding-names", "fast-vqa", "fast-vqa-names",
@@ -91,11 +86,11 @@ def evaluate(
         "template": template != TEMPLATE,
     }
     _heeded(task, [option for option, given in changed.items() if given])
-    folder = _writable(out or run / "evaluation")
-    engine = Engine(_frozen(run), batch_size=batch)
+    folder = writable(out or run / "evaluation")
+    system, model = opened(run)
     support, queries = _sources(data, split)
     classes = None if data == "emoji" else "label"
-    lines = []
+    tasks: list[tuple[int, Task]] = []
     for k in shots:
         if task == "captions":
             asked = captioning(queries, support=support, shots=k, ways=ways or 10, limit=limit, seed=seed)
@@ -133,18 +128,20 @@ def evaluate(
             )
         if by is not None:
             require([item.query.meta for item in asked.items], by)
-        # Calibrated, a blind choice is chance by construction; without, it says what the prompt alone gives away.
-        blind = ask_all(engine, replace(asked, calibrated=False, blind=True), name="test-blind")
-        floors = _floors(task, asked, support, common=data != "emoji")
-        lines.append(Line(f"{task}, {k} shots", ask_all(engine, asked), (blind, *floors), k))
-    if not lines:
+        tasks.append((k, asked))
+    if not tasks:
         raise ConfigError("no number of shots that this task can have", where=task, field="shots")
-    Console().print(console_table(lines))
+    # Calibrated, a blind choice is chance by construction; without, it says what the prompt alone gives away.
+    both = [one for _, asked in tasks for one in (asked, replace(asked, calibrated=False, blind=True))]
+    results = ask_all(Engine(system, batch_size=batch), both, folder, model)
+    if processes()[0]:
+        return
+    lines = []
+    for (k, asked), seen, blind in zip(tasks, results[::2], results[1::2], strict=True):
+        floors = _floors(task, asked, support, common=data != "emoji")
+        lines.append(Line(f"{task}, {k} shots", seen, (replace(blind, name="test-blind"), *floors), k))
     typed = command_line("evaluate", evaluate, given)
-    told = made(lines, command=typed, arguments=given, model=run, seeds={"items": seed})
-    for table in slice_tables(conclude(lines, folder, told, by=by)):
-        Console().print(table)
-    Console().print(f"Every answer is in {folder / 'predictions.jsonl'}; look at {folder / 'report.html'}.")
+    conclude(lines, folder, made(lines, command=typed, arguments=given, model=run, seeds={"items": seed}), by=by)
 
 
 def caption(
@@ -162,7 +159,7 @@ def caption(
         max_tokens: the most tokens of a caption.
     """
     documents = [Document((_picture(path),), key=str(path)) for path in pictures]
-    answers = Engine(_frozen(run)).generate(documents, Decoding(max_tokens))
+    answers = Engine(opened(run)[0]).generate(documents, Decoding(max_tokens))
     for path, answer in zip(pictures, answers, strict=True):
         print(f"{path}: {answer.text}")
 
@@ -190,7 +187,7 @@ def ask(
     support = [Document((_picture(path), Text(asked), Text(f" {said}", weight=1.0))) for path, asked, said in example]
     query = Document((_picture(picture), Text(question)), key=str(picture))
     document = prompt(query, support, induction=induction)
-    print(Engine(_frozen(run)).generate([document], Decoding(max_tokens))[0].text)
+    print(Engine(opened(run)[0]).generate([document], Decoding(max_tokens))[0].text)
 
 
 def _picture(path: Path) -> Image:
@@ -198,13 +195,6 @@ def _picture(path: Path) -> Image:
     picture = Image(path)
     picture.open()
     return picture
-
-
-def _frozen(run: Path) -> Frozen:
-    system = load(run)
-    if not isinstance(system, Frozen):
-        raise CheckpointError("this system does not answer prompts", where=run)
-    return system
 
 
 def _sources(data: str, split: Literal["train", "held_out", "all"]) -> tuple[Source, Source]:
@@ -223,14 +213,6 @@ def _heeded(task: TaskName, options: Sequence[str]) -> None:
     for option in options:
         if option not in heeded:
             raise ConfigError("this task has no use for it", where=task, field=option, fix="Leave it out.")
-
-
-def _writable(folder: Path) -> Path:
-    """Tells before the work, and not after it, that results cannot be put there."""
-    found = next(place for place in (folder, *folder.parents) if place.exists())
-    if not found.is_dir():
-        raise ConfigError("this is a file, not a folder for results", where=found, field="out", fix="Choose another.")
-    return folder
 
 
 def _floors(task: TaskName, asked: Task, support: Source, *, common: bool) -> list[Result]:

@@ -1,8 +1,12 @@
 """From what a vision encoder gives to what a language model reads: `N P D -> N Q E`."""
 
+from collections.abc import Callable
+
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
+
+from lorgnette.nn import Attention, FeedForward, squared_relu
 
 
 class VisualPrefix(nn.Module):
@@ -34,3 +38,55 @@ class VisualPrefix(nn.Module):
         if self.norm:
             visual = self.norm * torch.nn.functional.normalize(visual, dim=-1)
         return visual
+
+
+class PerceiverResampler(nn.Module):
+    """Any number of patches becomes Q embeddings (Flamingo, section 2.1 and appendix A.1.1).
+
+    Learnt latents attend to the patches and to themselves, layer by layer. Patches have no spatial positions: their
+    order does not matter.
+
+    Args:
+        width: D, the encoder's width, and of the latents.
+        queries: Q, latents.
+        depth: layers.
+        heads: of each layer's attention.
+        head_width: of one head.
+        activation: of the feed-forward layers, four times as wide.
+    """
+
+    def __init__(
+        self,
+        width: int,
+        queries: int = 64,
+        depth: int = 6,
+        heads: int = 8,
+        head_width: int = 64,
+        activation: Callable[[Tensor], Tensor] = squared_relu,
+    ) -> None:
+        super().__init__()
+        self.queries, self.embedding = queries, width
+        self.latents = nn.Parameter(torch.randn(queries, width))
+        self.layers = nn.ModuleList(_Resampling(width, heads, head_width, activation) for _ in range(depth))
+        self.norm = nn.LayerNorm(width)
+
+    def forward(self, patches: Float[Tensor, "N P D"]) -> Float[Tensor, "N Q D"]:
+        latents = self.latents.to(patches.dtype).expand(len(patches), -1, -1)
+        for layer in self.layers:
+            latents = layer(latents, patches)
+        return self.norm(latents)
+
+
+class _Resampling(nn.Module):
+    """One layer: latents attend to patches and latents, then the feed-forward layer."""
+
+    def __init__(self, width: int, heads: int, head_width: int, activation: Callable[[Tensor], Tensor]) -> None:
+        super().__init__()
+        self.patches_norm, self.latents_norm = nn.LayerNorm(width), nn.LayerNorm(width)
+        self.attention = Attention(width, heads, head_width=head_width, bias=False)
+        self.ffn_norm, self.ffn = nn.LayerNorm(width), FeedForward(width, 4 * width, activation, bias=False)
+
+    def forward(self, latents: Float[Tensor, "N Q D"], patches: Float[Tensor, "N P D"]) -> Float[Tensor, "N Q D"]:
+        asking = self.latents_norm(latents)
+        latents = latents + self.attention(asking, torch.cat([self.patches_norm(patches), asking], 1))
+        return latents + self.ffn(self.ffn_norm(latents))

@@ -23,7 +23,10 @@ from lorgnette.vision import Transform
 
 @dataclass(frozen=True)
 class Span:
-    """One part of a document, laid out: `tokens`, or the `picture` whose embeddings stand here."""
+    """One part of a document, laid out: `tokens`, or the `picture` whose embeddings stand here.
+
+    With both, the tokens mark the place from which on the picture is looked at.
+    """
 
     tokens: tuple[int, ...] = ()
     weight: float = 0.0
@@ -61,7 +64,7 @@ class Layout(ABC):
 
     def length(self, span: Span) -> int:
         """Positions that it takes."""
-        return self.queries if span.picture is not None else len(span.tokens)
+        return self.queries if span.picture is not None and not span.tokens else len(span.tokens)
 
     def shown(self, picture: Image) -> Image:
         """The picture, or the black one of the blind controls."""
@@ -89,11 +92,15 @@ class Layout(ABC):
         weights = torch.zeros(len(documents), length)
         valid = torch.zeros(len(documents), length, dtype=torch.bool)
         slots = torch.full((len(documents), length), -1)
+        latest = torch.full((len(documents), length), -1)
         for b, spans in enumerate(laid_out):
             t = slot = 0
+            seen = -1
             for span in spans:
                 end = t + self.length(span)
-                if span.picture is not None:
+                seen += span.picture is not None
+                latest[b, t:end] = seen
+                if span.picture is not None and not span.tokens:
                     slots[b, t:end] = torch.arange(slot, slot + self.queries)
                     slot += self.queries
                 else:
@@ -109,6 +116,7 @@ class Layout(ABC):
             weights=weights,
             valid=valid,
             slots=slots,
+            latest=latest,
             media=torch.tensor(padded, dtype=torch.long).reshape(len(documents), width),
             keys=tuple(document.key for document in documents),
         )

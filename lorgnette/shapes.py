@@ -28,6 +28,8 @@ class Batch:
         weights: the share of the loss taken for predicting this token from what comes before it; 0 elsewhere.
         valid: False at padding.
         slots: which embedding of the sample's media stands at this position, counted as `m * Q + q`; -1 for text.
+        latest: which of its sample's media a position saw last, itself included; -1 where there was none. None where no
+            media are read so.
         media: for every sample, the row of `images` of each of its media; -1 where it has fewer.
         images: the distinct pictures of the batch, preprocessed; None where there are none or `patches` is given.
         patches: what the vision encoder made of them, where that is known already (a frozen encoder run once).
@@ -41,6 +43,7 @@ class Batch:
     media: Int[Tensor, "B M"]
     images: Float[Tensor, "N C H W"] | None = None
     patches: Float[Tensor, "N P D"] | None = None
+    latest: Int[Tensor, "B T"] | None = None
     keys: tuple[str, ...] = ()
 
     def to(self, device: torch.device | str, *, non_blocking: bool = False) -> "Batch":

@@ -1,7 +1,6 @@
 """What is done with evaluations that are there: `compare` two of them; `rate` their answers by people."""
 
 import json
-from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
@@ -12,14 +11,14 @@ from rich.console import Console
 from lorgnette.errors import ConfigError, DataError
 from lorgnette.evaluation.compare import compare as compare_files
 from lorgnette.evaluation.comparison import console_table
-from lorgnette.evaluation.measures import Figure
+from lorgnette.evaluation.official.figures import AUC, BLEU4, MWAP
 from lorgnette.evaluation.predictions import sound
 from lorgnette.evaluation.preference import console_tables, judge, sentences
 from lorgnette.evaluation.rating import KEY, export
 from lorgnette.evaluation.ratings import collect
 from lorgnette.evaluation.table import save
 
-FIGURES: Mapping[str, Figure] = {}
+FIGURES = {measure.name: measure.figure for measure in (BLEU4, AUC, MWAP) if measure.figure is not None}
 """By the name of a measure that is no mean, what makes its figure of the rows in `predictions.jsonl`."""
 
 

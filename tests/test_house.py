@@ -37,5 +37,6 @@ def test_links_of_the_pages_lead_somewhere():
 
 
 def test_pins_name_no_addresses():
-    for line in (ROOT / "constraints.txt").read_text().splitlines():
-        assert re.fullmatch(r"(#.*|[\w.-]+==[\w.+!-]+)?", line), line
+    for name in ("constraints.txt", "benchmarks/peers.txt"):
+        for line in (ROOT / name).read_text().splitlines():
+            assert re.fullmatch(r"(#.*|[\w.-]+==[\w.+!-]+)?", line), line

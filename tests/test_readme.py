@@ -1,5 +1,6 @@
 """Every command of the README, run as it stands there; only what would take hours is given fewer steps."""
 
+import json
 import os
 import re
 import shlex
@@ -29,6 +30,23 @@ def run(command: list[str], folder: Path) -> str:
     return done.stdout
 
 
+def _vqav2(folder: Path) -> None:
+    """A little of it, in its official format."""
+    for part, first in (("train", 0), ("val", 10)):
+        (folder / f"{part}2014").mkdir(parents=True)
+        questions, annotations = [], []
+        for i in range(first, first + 5):
+            picture = PIL.Image.new("RGB", (40, 30), (20 * i, 90, 255 - 20 * i))
+            picture.save(folder / f"{part}2014" / f"COCO_{part}2014_{i:012d}.jpg")
+            questions.append({"image_id": i, "question_id": i, "question": "What is this?"})
+            answers = [{"answer": "sky", "answer_confidence": "yes", "answer_id": n} for n in range(1, 11)]
+            told = {"question_type": "what is this", "answer_type": "other", "multiple_choice_answer": "sky"}
+            annotations.append({"image_id": i, "question_id": i, "answers": answers, **told})
+        for name, held in (("v2_OpenEnded_mscoco_{}2014_questions", "questions"), ("v2_mscoco_{}2014_annotations", "")):
+            value = {"questions": questions} if held else {"annotations": annotations}
+            (folder / f"{name.format(part)}.json").write_text(json.dumps(value))
+
+
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory) -> Path:
     """Where a user stands: some pictures, a table of captions, and the run of the quickstart."""
@@ -48,6 +66,7 @@ def folder(tmp_path_factory) -> Path:
     (here / "captions.jsonl").write_text("\n".join(rows))
     for name in ("picture", "a", "b"):
         PIL.Image.new("RGB", (48, 48), colours["red" if name == "a" else "blue"]).save(here / f"{name}.png")
+    _vqav2(here / "my_vqav2")
     shown = run([sys.executable, "-m", "lorgnette", "quickstart", "--smoke", "--folder", "runs/quickstart"], here)
     assert "Every figure beside its floors" in shown
     return here

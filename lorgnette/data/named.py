@@ -5,6 +5,7 @@ import logging
 from lorgnette.data.easy_vqa import EasyVQA
 from lorgnette.data.emoji import TEST_STYLES, VALIDATION_STYLES, Emoji
 from lorgnette.data.files import open_pictures
+from lorgnette.data.scenes import FAMILIES, VQA, open_scenes
 from lorgnette.data.source import Source, Subset
 from lorgnette.data.split import Readable, divide
 from lorgnette.data.stamps import Stamps
@@ -17,8 +18,10 @@ def open_data(name: str) -> tuple[Source, Source, Source]:
 
     Args:
         name: "emoji" (validated and tested on the styles kept for it), "easy-vqa" (its official test part; a tenth of
-            the training pictures validates), "stamps" (where its Debian package is there), or a table or folder of your
-            own pictures. The last two are divided by `lorgnette.data.split.divide`, less what cannot be read.
+            the training pictures validates), "scenes" (questions about composed pictures; also "scenes-statements",
+            "scenes-entailment", "scenes-grounding", "scenes-captions" and "scenes-clips"), "stamps" (where its Debian
+            package is there), or a table or folder of your own pictures. The last two are divided by
+            `lorgnette.data.split.divide`, less what cannot be read.
 
     Raises:
         DataError, ConfigError, ResourceError: as the readers say.
@@ -31,6 +34,9 @@ def open_data(name: str) -> tuple[Source, Source, Source]:
         for i, (_, _, picture) in enumerate(asked.questions):
             parts_of[picture % 10 == 0].append(i)
         return Subset(asked, parts_of[0]), Subset(asked, parts_of[1]), EasyVQA("test")
+    scenes = {"scenes": VQA} | {f"scenes-{family}": kinds for family, kinds in FAMILIES.items()}
+    if name in scenes:
+        return open_scenes(scenes[name])
     source: Source = Stamps() if name == "stamps" else open_pictures(name)
     readable = Readable(source)
     if broken := readable.report.broken:

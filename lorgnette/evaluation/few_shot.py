@@ -33,6 +33,7 @@ class Benchmark:
         eos: count the end-of-sequence token after a candidate.
         open_ended: whether an answer is generated at all.
         verbaliser, normalise: see `Task`.
+        selection: which examples a query is shown, where the data set itself says so.
         note: what a reader of the figures must know.
     """
 
@@ -48,6 +49,7 @@ class Benchmark:
     open_ended: bool = True
     verbaliser: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     normalise: Callable[[str], str] = plain
+    selection: Selection | None = None
     note: str = ""
 
 
@@ -68,7 +70,7 @@ def few_shot(
     """The benchmark's queries with so many worked examples each.
 
     Args:
-        select: how examples are chosen; by default the same for every query, drawn once.
+        select: how examples are chosen; by default as the benchmark says, else the same for every query, drawn once.
         zero: what 0 shots are: "plain" shows none, "text" two examples without their pictures (Flamingo, appendix
             A.2), which the task's note says.
         induction: a sentence before everything (Frozen's task induction).
@@ -87,7 +89,7 @@ def few_shot(
         raise DataError("there is nothing to ask", where=benchmark.name)
     if limit is not None and limit < len(queries):
         queries = draws(seed, benchmark.name, "limit").sample(queries, limit)
-    select = Fixed(benchmark.support, seed) if select is None else select
+    select = select or benchmark.selection or Fixed(benchmark.support, seed)
     bare = shots == 0 and zero == "text"
     written: dict[int, Document] = {}
 

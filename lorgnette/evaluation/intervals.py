@@ -35,8 +35,11 @@ def bootstrap(
 
 
 def interval(samples: Float[ndarray, "draws"], level: float = 0.95) -> tuple[float, float]:
-    """The percentile interval of bootstrap samples."""
-    low, high = np.quantile(samples, [(1 - level) / 2, (1 + level) / 2])
+    """The percentile interval of bootstrap samples; those in which the figure is not defined (NaN) do not count."""
+    defined = samples[~np.isnan(samples)]
+    if not len(defined):
+        return float("nan"), float("nan")
+    low, high = np.quantile(defined, [(1 - level) / 2, (1 + level) / 2])
     return float(low), float(high)
 
 
@@ -112,7 +115,8 @@ def sign_test(ahead: int, behind: int) -> float:
 def touching(samples: Float[ndarray, "draws"]) -> float:
     """Twice the share of bootstrap samples on zero's rarer side; never below what their number can show."""
     tail = min(int((samples <= 0).sum()), int((samples >= 0).sum()))
-    return min(1.0, 2 * max(tail, 1) / len(samples))
+    number = int((~np.isnan(samples)).sum())
+    return min(1.0, 2 * max(tail, 1) / number) if number else float("nan")
 
 
 def judge(difference: tuple[float, float], *, least: float = 0.0) -> Verdict:

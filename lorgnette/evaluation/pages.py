@@ -15,7 +15,7 @@ PICTURES, PROMPTS = 60, 12
 """Items shown of a line: pictures by themselves, and prompts."""
 
 
-def conclude(lines: Sequence[Line], folder: Path, made: Mapping[str, Any], *, by: str | None = None) -> list[Sliced]:
+def keep(lines: Sequence[Line], folder: Path, made: Mapping[str, Any], *, by: str | None = None) -> list[Sliced]:
     """Leaves all that an evaluation has to say in its folder: figures, answers, pictures, and the page.
 
     Args:

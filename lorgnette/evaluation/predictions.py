@@ -111,11 +111,16 @@ def located(path: Path) -> Path:
     """The file of predictions, given it, the folder of an evaluation, or of a run that holds one.
 
     Raises:
-        DataError: there is none.
+        DataError: there is none, or several.
     """
     for place in (path, path / FILE, path / "evaluation" / FILE):
         if place.is_file():
             return place
+    if several := sorted(path.glob(f"evaluation/*/{FILE}")):  # one for each benchmark
+        if len(several) == 1:
+            return several[0]
+        names = ", ".join(str(place.parent.relative_to(path)) for place in several)
+        raise DataError(f"it holds several evaluations: {names}", where=path, fix="Give the folder of one.")
     problem = "it holds no predictions" if path.exists() else "there is no such file or folder"
     raise DataError(problem, where=path, fix=f"Give the folder of an evaluation, or its {FILE}.")
 

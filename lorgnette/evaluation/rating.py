@@ -107,10 +107,13 @@ def _asked(files: Sequence[Path], task: str | None) -> tuple[list[tuple[Predicti
         for found in zip(one.a, one.b, strict=True)
         if found[0].record.generated is not None and found[1].record.generated is not None
         if (found[0].question, found[0].pictures) == (found[1].question, found[1].pictures)
+        if len(found[0].pictures) == sum(map(found[0].question.count, ("<image>", "<video>")))  # a film is not shown
     ]
     asked = [found for found in both if _answer(found[0]) != _answer(found[1])]
     if not asked:
-        problem = f"no answers to compare: {len(both)} items in common have an open-ended answer by both, none differ"
+        problem = (
+            f"no answers to compare: of {len(both)} items that both answered openly, and can be shown, none differ"
+        )
         fix = "Evaluate both on the same task, data and seed."
         raise DataError(" ".join([problem + ".", *notes]).rstrip("."), where=f"{files[0]}, {files[1]}", fix=fix)
     return asked, len(both) - len(asked), len(both)

@@ -37,10 +37,20 @@ class Engine:
         memory: bytes that the keys and values of one batch may take; fewer prompts run together where they would take
             more. A batch is held for every level of the trie at once.
         chunk: rows of the vocabulary head computed together; bounds memory too.
+        pictures: how many the vision encoder sees together.
     """
 
-    def __init__(self, system: Prompted, *, batch_size: int = 64, memory: int = 1 << 30, chunk: int = 128) -> None:
+    def __init__(
+        self,
+        system: Prompted,
+        *,
+        batch_size: int = 64,
+        memory: int = 1 << 30,
+        chunk: int = 128,
+        pictures: int = 16,
+    ) -> None:
         self.system, self.batch_size, self.memory, self.chunk = system, batch_size, memory, chunk
+        self.pictures = pictures
         self.device = next(system.language.parameters()).device
         self.seen: dict[str, Float[Tensor, "Q E"]] = {}
         self.num_encoded = self.num_read = 0
@@ -172,8 +182,8 @@ class Engine:
         features = layout.features or {}
         for known in (True, False):  # apart, so that an unknown picture sends no known one through vision
             names = [name for name in fresh if (name in features) == known]
-            for i in range(0, len(names), self.batch_size):
-                part = names[i : i + self.batch_size]
+            for i in range(0, len(names), self.pictures):
+                part = names[i : i + self.pictures]
                 if known:
                     patches = torch.stack([features[name] for name in part]).to(self.device)
                 else:

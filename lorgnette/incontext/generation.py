@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
@@ -46,11 +46,11 @@ def answers(
             line = lines[row]
             token = best[at] if line.random is None else _drawn(logits[at], line.decoding, line.random)
             ended, text = _continued(system, line, token)
-            found[row] = Answer(text, ended)
+            found[row] = Answer(text, ended, tuple(line.ids))
             if not ended and len(line.ids) < line.decoding.max_tokens:
                 kept.append(at)
         if not kept:
-            return [Answer(answer.text.strip(), answer.ended) for answer in found]
+            return [replace(answer, text=answer.text.strip()) for answer in found]
         if len(kept) < len(going):
             reading, going = reading.select(torch.tensor(kept, device=logits.device)), [going[at] for at in kept]
         reading = reading.on(system, words([[lines[row].ids[-1]] for row in going], logits.device))

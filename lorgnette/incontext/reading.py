@@ -5,7 +5,7 @@ from typing import Protocol, runtime_checkable
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float, Int, Shaped
 from torch import Tensor
 
 from lorgnette.language import Cache, LanguageModel
@@ -54,8 +54,8 @@ class Encodes(Prompted, Protocol):
     start: int
     """The token that an answer follows."""
 
-    def encode(self, batch: Batch, visual: Float[Tensor, "N Q E"] | None) -> dict[str, Float[Tensor, "B *S"]]:
-        """The `memory` of the cache with which the decoder begins."""
+    def encode(self, batch: Batch, visual: Float[Tensor, "N Q E"] | None) -> dict[str, Shaped[Tensor, "B *S"]]:
+        """The `memory` of the cache with which the decoder begins: what was encoded, and which of it is padding."""
         ...
 
 
@@ -135,6 +135,7 @@ def words(rows: list[list[int]], device: torch.device) -> Batch:
         weights=torch.zeros(tokens.shape, device=device),
         valid=valid,
         slots=torch.full_like(tokens, -1),
+        latest=torch.full_like(tokens, -1),
         media=torch.zeros(len(rows), 0, dtype=torch.long, device=device),
     )
 

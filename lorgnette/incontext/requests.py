@@ -1,7 +1,7 @@
 """What a model is asked in a prompt, and what it says: the small interface between evaluation and any model."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol, runtime_checkable
 
 from jaxtyping import Float
@@ -30,10 +30,15 @@ class Request:
 
 @dataclass(frozen=True)
 class Answer:
-    """Generated text, and whether the model itself ended it (end-of-sequence, or a stop text)."""
+    """Generated text, and whether the model itself ended it (end-of-sequence, or a stop text).
+
+    Attributes:
+        tokens: of a greedy or sampled answer, without end-of-sequence.
+    """
 
     text: str
     ended: bool
+    tokens: tuple[int, ...] = field(default=(), compare=False)
 
 
 @dataclass

@@ -4,6 +4,7 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 from types import ModuleType
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -16,12 +17,21 @@ from lorgnette.features import Sees
 from lorgnette.folders import replaced
 
 
+@runtime_checkable
+class Looks(Protocol):
+    """Pictures as vectors of length 1; `name` is the encoder's, for an index is good for one encoder only."""
+
+    name: str
+
+    def __call__(self, pictures: Sequence[Image]) -> Float[ndarray, "n d"]: ...
+
+
 class Eyes:
     """What a system's encoder sees of a picture, as one vector of length 1; every picture is looked at once.
 
     Args:
         system: in eval mode. Its patches are averaged, before any connector.
-        name: of the encoder and its weights; an index is good for one encoder only.
+        name: of the encoder and its weights.
     """
 
     def __init__(self, system: Sees, name: str, *, batch_size: int = 32) -> None:
@@ -62,7 +72,7 @@ class Index:
         DataError: a document of the pool has no picture.
     """
 
-    def __init__(self, pool: Sequence[Document], eyes: Eyes) -> None:
+    def __init__(self, pool: Sequence[Document], eyes: Looks) -> None:
         for document in pool:
             if not document.images:
                 raise DataError("it has no picture by which it could be found", where=document.key)
@@ -92,7 +102,7 @@ class Index:
             (new / "index.json").write_text(json.dumps(told, ensure_ascii=False), encoding="utf-8")
 
     @classmethod
-    def load(cls, folder: Path, pool: Sequence[Document], eyes: Eyes) -> "Index":
+    def load(cls, folder: Path, pool: Sequence[Document], eyes: Looks) -> "Index":
         """Reads an index of the same pool by the same encoder.
 
         Raises:

@@ -7,9 +7,9 @@ picture. Those that draw at random begin, for more shots, with what they show fo
 import hashlib
 import random
 from collections.abc import Callable, Iterable, Sequence
-from typing import Literal, Protocol
+from typing import Literal
 
-from lorgnette.document import Document
+from lorgnette.document import Document, Image, Video
 from lorgnette.errors import ConfigError, DataError
 from lorgnette.incontext.rices import Index
 from lorgnette.prompts import answer
@@ -17,13 +17,11 @@ from lorgnette.prompts import answer
 Order = Literal["given", "reversed", "shuffled"]
 
 
-class Selection(Protocol):
-    """`select(query, shots)`: the worked examples, in the order in which they are read.
+Selection = Callable[[Document, int], tuple[Document, ...]]
+"""`select(query, shots)`: the worked examples, in the order in which they are read.
 
-    Raises DataError where the support holds too few that are not the query's own.
-    """
-
-    def __call__(self, query: Document, shots: int, /) -> tuple[Document, ...]: ...
+Raises DataError where the support holds too few that are not the query's own.
+"""
 
 
 class Fixed:
@@ -41,7 +39,7 @@ class Fixed:
         for document in chosen:
             if not apart(query, document):
                 raise DataError(
-                    f"it is also the worked example {document.key}",
+                    f"it is, or is a duplicate of, the worked example {document.key}",
                     where=query.key,
                     fix="Keep support and queries apart, or draw examples per query, which leaves it out.",
                 )
@@ -112,6 +110,8 @@ class Rices:
     def __call__(self, query: Document, shots: int, /) -> tuple[Document, ...]:
         if not shots:
             return ()
+        if not query.images:
+            raise DataError("it has no picture by which similar ones could be found", where=query.key)
         wanted = len(self.pool) if self.per_class else min(len(self.pool), 4 * shots + 16)
         while True:
             counts: dict[str, int] = {}
@@ -151,7 +151,11 @@ def apart(query: Document, example: Document) -> bool:
     """Whether an example may be shown to a query: another document, another cluster, no picture in common."""
     if example is query or example.key == query.key or example.cluster == query.cluster:
         return False
-    return {picture.digest for picture in query.images}.isdisjoint(picture.digest for picture in example.images)
+    return _shown(query).isdisjoint(_shown(example))
+
+
+def _shown(document: Document) -> set[str]:
+    return {part.digest for part in document.parts if isinstance(part, (Image, Video))}
 
 
 def _first(documents: Iterable[Document], query: Document, shots: int) -> tuple[Document, ...]:

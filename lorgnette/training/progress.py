@@ -67,9 +67,13 @@ class Display:
         steps: of the whole run.
         done: steps done before.
         console: where to; standard error by default.
+        what, unit: what is counted, and what passes by in it.
     """
 
-    def __init__(self, steps: int, done: int, console: Console | None = None) -> None:
+    def __init__(
+        self, steps: int, done: int, console: Console | None = None, *, what: str = "step", unit: str = "samples"
+    ) -> None:
+        self.what, self.unit = what, unit
         self.console = console or Console(stderr=True)
         self.steps, self.first, self.samples = steps, done, 0
         self.loss = ""
@@ -97,11 +101,11 @@ class Display:
         self.drawn = now
         rate = self.samples / (now - self.start)
         left = (self.steps - step) * (now - self.start) / (step - self.first)
-        facts = f"{self.loss}{rate:.1f} samples/s, {duration(left)} left"
+        facts = f"{self.loss}{rate:.1f} {self.unit}/s, {duration(left)} left"
         if self.console.is_terminal:
             self.bar.update(self.task, completed=step, facts=facts)
         else:
-            self.say(f"step {step}/{self.steps}  {facts}")
+            self.say(f"{self.what} {step}/{self.steps}  {facts}")
 
     def say(self, message: str) -> None:
         """A line above the bar."""

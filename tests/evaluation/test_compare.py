@@ -223,8 +223,13 @@ def test_the_command(
     assert told["compared"][0]["difference"]["only_a"] == 8
     assert told["compared"][0]["verdict"] in ("A above", "no difference shown")
     assert list(told["compared"][0]["slices"]) == ["hand4"]
-    nested = evaluation(tmp_path / "run" / "evaluation", said(task, bool))
-    assert run(["compare", str(nested.parent), str(nested)], capsys)[0] == 0, "a run that holds an evaluation"
+    folder = tmp_path / "run"
+    evaluation(folder / "evaluation/vqa", said(task, bool))
+    assert run(["compare", str(folder), str(two[0])], capsys)[0] == 0, "a run that holds one benchmark"
+    evaluation(folder / "evaluation/memes", said(task, bool))
+    assert "several evaluations: evaluation/memes, evaluation/vqa" in run(["compare", str(folder), "x"], capsys)[2]
+    evaluation(folder / "evaluation", said(task, bool))
+    assert run(["compare", str(folder), str(two[0])], capsys)[0] == 0, "a run that holds an evaluation"
 
 
 @pytest.mark.parametrize(

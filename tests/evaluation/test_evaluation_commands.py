@@ -31,7 +31,7 @@ def system() -> frozen.Frozen:
 
 @pytest.fixture(autouse=True)
 def sources(monkeypatch: pytest.MonkeyPatch, system: frozen.Frozen, pool: Documents, queries: Documents) -> None:
-    monkeypatch.setattr(commands, "_frozen", lambda run: system)
+    monkeypatch.setattr(commands, "opened", lambda run: (system, "tiny"))
     monkeypatch.setattr(commands, "_sources", lambda *asked: (pool, queries))
 
 
@@ -177,7 +177,7 @@ def test_what_makes_no_sense_is_refused_before_any_work(
     def load(run: Path) -> None:
         raise AssertionError("a model was loaded")
 
-    monkeypatch.setattr(commands, "_frozen", load)
+    monkeypatch.setattr(commands, "opened", load)
     monkeypatch.chdir(tmp_path)
     (tmp_path / "taken").write_text("")
     with pytest.raises(SystemExit) as end:

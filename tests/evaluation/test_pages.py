@@ -9,11 +9,12 @@ import pytest
 from pretend import captions, said
 
 from lorgnette.document import Document, Image, Text, Video
+from lorgnette.evaluation import pages
 from lorgnette.evaluation.captioning import captioning
 from lorgnette.evaluation.cards import BARS, cards, prompts
 from lorgnette.evaluation.made import command_line, made
 from lorgnette.evaluation.measures import Measure, each
-from lorgnette.evaluation.pages import conclude, curves, evaluation_page
+from lorgnette.evaluation.pages import curves, evaluation_page
 from lorgnette.evaluation.pictures import find, keep, shown
 from lorgnette.evaluation.report import write_report
 from lorgnette.evaluation.table import Line, write
@@ -34,7 +35,7 @@ def lines(pool: Documents, queries: Documents) -> list[Line]:
 
 def test_the_page_of_an_evaluation(lines: list[Line], tmp_path: Path) -> None:
     told = made(lines, command="lorgnette evaluate run --shots 0 1 2", arguments={}, model=tmp_path / "run")
-    conclude(lines, tmp_path, told)
+    pages.keep(lines, tmp_path, told)
     page = (tmp_path / "report.html").read_text(encoding="utf-8")
     words = re.sub(r"data:image/webp;base64,[\w+/=]+", "", page)
     assert not re.search(r"//|@import|url\((?!#)|<script", words), "one file, no script"
@@ -102,7 +103,7 @@ def test_items_without_a_picture_or_with_a_clip(tmp_path: Path, queries: Documen
     ]
     assert [len(shown(document)) for document in documents] == [0, 0, 1, 2]
     line = Line("mixed", said(captioning(documents, ways=2), lambda i: False))
-    conclude([line], tmp_path, {})
+    pages.keep([line], tmp_path, {})
     assert (tmp_path / "report.html").read_text().count("data:image/webp") == 3
 
 

@@ -249,12 +249,12 @@ def test_what_cannot_be_rated_is_refused(two: Two, queries: Documents, study: Pa
         export(*two, tmp_path / "new", task="other")
     with pytest.raises(ConfigError, match="0 raters"):
         export(*two, tmp_path / "new", raters=0)
-    with pytest.raises(DataError, match="30 items in common have an open-ended answer by both, none differ"):
+    with pytest.raises(DataError, match="of 30 items that both answered openly, and can be shown, none differ"):
         export(two[0], two[0], tmp_path / "new")
     task = captions(queries)
     chosen = said(task, bool)
     silent = replace(chosen, records=tuple(replace(r, generated=None) for r in chosen.records))
-    with pytest.raises(DataError, match="0 items in common have an open-ended answer"):
+    with pytest.raises(DataError, match="of 0 items that both answered openly"):
         export(evaluation(tmp_path / "c", silent), two[1], tmp_path / "new")
     (two[0] / "pictures.zip").unlink()
     with pytest.raises(DataError, match=r"pictures.zip: a picture cannot be read"):

@@ -14,7 +14,7 @@ from lorgnette.document import Document
 from lorgnette.errors import ConfigError
 from lorgnette.evaluation.contributions import Contributions
 from lorgnette.evaluation.made import made
-from lorgnette.evaluation.pages import conclude
+from lorgnette.evaluation.pages import keep
 from lorgnette.evaluation.results import slices as split
 from lorgnette.evaluation.slices import by_field, console_tables, sliced
 from lorgnette.evaluation.table import Line
@@ -101,7 +101,7 @@ def test_groups_count_and_not_items() -> None:
 def test_the_folder_and_the_page_hold_them(task: Task, tmp_path: Path) -> None:
     line = Line("Line", said(task, lambda i: i < 8))
     told = made([line], command="lorgnette evaluate run --by brush", arguments={"by": "brush"})
-    slices = conclude([line], tmp_path, told, by="brush")
+    slices = keep([line], tmp_path, told, by="brush")
     found = json.loads((tmp_path / "results.json").read_text())["slices"]
     assert [one["measure"] for one in found] == ["exact", "choice", "length"]
     assert found[0]["gap"]["highest"] == "oil"

@@ -1,0 +1,102 @@
+"""What `evaluate` and `benchmark` share: one or several processes ask a run all its tasks, with progress, resumably."""
+
+import hashlib
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from lorgnette.errors import CheckpointError, ConfigError
+from lorgnette.evaluation.journal import Journal
+from lorgnette.evaluation.pages import keep
+from lorgnette.evaluation.results import Result
+from lorgnette.evaluation.run import evaluate_all
+from lorgnette.evaluation.slices import console_tables
+from lorgnette.evaluation.table import Line, console_table
+from lorgnette.evaluation.task import Task
+from lorgnette.incontext.engine import Engine
+from lorgnette.incontext.reading import Prompted
+from lorgnette.training.checkpoint import load, locate
+from lorgnette.training.progress import Display
+
+
+def opened(run: Path) -> tuple[Prompted, str]:
+    """The system of a run, and its identity: a hash of what was learnt, of its arguments and its frozen backbones.
+
+    Raises:
+        CheckpointError: there is none, or it does not answer prompts.
+    """
+    system = load(run)
+    if not isinstance(system, Prompted):
+        raise CheckpointError("this system does not answer prompts", where=run)
+    digest = hashlib.sha256()
+    for path in sorted(locate(run).iterdir()):
+        if path.name in ("config.json", "model.safetensors"):
+            digest.update(path.read_bytes())
+    return system, digest.hexdigest()[:16]
+
+
+def processes() -> tuple[int, int]:
+    """This process and their number, under torchrun; a group is made, so that they can wait for each other."""
+    rank, world = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
+    if world > 1:
+        import torch.distributed as dist
+
+        if not dist.is_initialized():
+            dist.init_process_group("gloo")
+    return rank, world
+
+
+def ask_all(engine: Engine, tasks: Sequence[Task], folder: Path, model: str) -> list[Result]:
+    """All answers; those that the folder holds already, of the same model to the same prompts, are not asked again.
+
+    Args:
+        folder: where answers are appended as they come.
+        model: the identity of the model.
+    """
+    rank, world = processes()
+    journal = Journal(folder, model=model, part=(rank, world))
+    with bar(quiet=rank > 0) as progress:
+        return evaluate_all(engine, tasks, journal=journal, progress=progress)
+
+
+@contextmanager
+def bar(*, quiet: bool = False) -> Iterator[Callable[[int, int], None]]:
+    """A bar with the rate and the time left on a terminal, a line every ten seconds elsewhere."""
+    with ExitStack() as stack:
+        display: Display | None = None
+
+        def told(done: int, number: int) -> None:
+            nonlocal display
+            if quiet:
+                return
+            if display is None:  # what a resumed evaluation finds answered took no time
+                display = stack.enter_context(Display(number, done - 1, what="answer", unit="answers"))
+            display.advance(done, 1)
+
+        yield told
+
+
+def writable(folder: Path) -> Path:
+    """Tells before the work, and not after it, that results cannot be put there."""
+    found = next(place for place in (folder, *folder.parents) if place.exists())
+    if not found.is_dir():
+        raise ConfigError("this is a file, not a folder for results", where=found, field="out", fix="Choose another.")
+    return folder
+
+
+def conclude(lines: Sequence[Line], folder: Path, made: Mapping[str, Any], *, by: str | None = None) -> None:
+    """Prints the figures and leaves all there is to say in the folder.
+
+    Args:
+        made: what they were made with (`evaluation.made`).
+        by: a field of the metadata to give the figures by, too.
+    """
+    console = Console()
+    console.print(console_table(lines))
+    for table in console_tables(keep(lines, folder, made, by=by)):
+        console.print(table)
+    console.print(f"Every answer is in {folder / 'predictions.jsonl'}; look at {folder / 'report.html'}.")

@@ -1,0 +1,83 @@
+"""`lorgnette benchmark` over data sets in their official formats, with every way of choosing and comparing."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from cases import SETS
+from sets import Set
+
+from lorgnette import benchmark as command
+from lorgnette.benchmark import benchmark
+from lorgnette.cli import main
+from lorgnette.incontext.rices import Index
+from lorgnette.systems import frozen
+
+
+@pytest.fixture(scope="module")
+def system() -> frozen.Frozen:
+    torch.manual_seed(0)
+    return frozen.build(language="tiny-random", vision="tiny-random", precision="fp32").eval()
+
+
+@pytest.fixture(autouse=True)
+def opened(monkeypatch: pytest.MonkeyPatch, system: frozen.Frozen) -> None:
+    monkeypatch.setattr(command, "opened", lambda run: (system, "tiny"))
+
+
+def folder_of(name: str, where: Path) -> Path:
+    found: Set = next(one for one in SETS if str(one) == name)
+    return found.install(where / "data")
+
+
+@pytest.mark.parametrize("select", ["fixed", "random", "balanced", "rices"])
+def test_a_data_set_is_asked_and_asked_again_for_nothing(
+    select: str, tmp_path: Path, system: frozen.Frozen, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = folder_of("hateful_memes", tmp_path)
+    given = ["benchmark", "run", "hateful_memes", str(data), "--shots", "0", "1", "--select", select]
+    main([*given, "--out", str(tmp_path / "out"), "--permutations", "2", "--scoring", "mean", "--balanced"])
+    lines = (tmp_path / "out" / "predictions.jsonl").read_text().splitlines()
+    models = {json.loads(line)["by"] for line in lines}
+    assert models == {"model", "test-blind"}
+    assert (tmp_path / "out" / "rices" / "index.faiss").exists() == (select == "rices")
+    monkeypatch.setattr(system, "read", lambda *given, **named: pytest.fail("it was asked again"))
+    monkeypatch.setattr(Index, "__init__", lambda *given: pytest.fail("the index was built again"))
+    main([*given, "--out", str(tmp_path / "out"), "--permutations", "2", "--scoring", "mean", "--balanced"])
+    assert (tmp_path / "out" / "predictions.jsonl").read_text().splitlines() == lines
+
+
+def test_a_data_set_may_choose_its_own_examples(tmp_path: Path) -> None:
+    data = folder_of("open_ended_mi", tmp_path)
+    asked = {"shots": (2,), "out": tmp_path / "out", "blind": False}
+    benchmark(Path("run"), "open_ended_mi", data, reader=("shots=1", "ways=2"), **asked)
+    first = json.loads((tmp_path / "out" / "predictions.jsonl").read_text().splitlines()[0])
+    assert first["prompt"].count("<image>") == 3
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["nothing"], "no data set is called 'nothing'"),
+        (["hateful_memes", "--shots", "-1"], "-1 shots"),
+        (["hateful_memes", "--shots", "50"], "50 worked examples are wanted, and the support has"),
+        (["hateful_memes", "--per-class", "1"], "only rices limits"),
+        (["hateful_memes", "--template", "no place"], "has not exactly one place for the answer"),
+        (["hateful_memes", "--reader", "colour=red"], "'colour=red' is no option of hateful_memes. It has"),
+        (["hateful_memes", "--beams", "0"], "at least one beam"),
+        (["hateful_memes", "--out", "taken"], "taken: out: this is a file"),
+    ],
+)
+def test_mistakes_are_one_line(
+    options: list[str], said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = folder_of("hateful_memes", tmp_path)
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "taken").write_text("")
+    with pytest.raises(SystemExit) as end:
+        main(["benchmark", "run", options[0], str(data), *options[1:]])
+    assert end.value.code == 2
+    error = capsys.readouterr().err
+    assert said.casefold() in error.casefold()
+    assert "Traceback" not in error

@@ -1,0 +1,144 @@
+"""Beam search, sampling and stops: equal to what others compute, and to themselves in any company."""
+
+from collections import Counter
+
+import numpy as np
+import pytest
+import torch
+
+from lorgnette.document import Document, Image, Text
+from lorgnette.errors import ConfigError
+from lorgnette.incontext.decoding import Decoding
+from lorgnette.incontext.engine import Engine
+from lorgnette.incontext.generation import _drawn
+from lorgnette.systems import frozen
+
+
+@pytest.fixture(scope="module")
+def system() -> frozen.Frozen:
+    """With a head of its own, so that answers differ and some end; all is printable, and so is seen."""
+    system = frozen.build(language="tiny-random", vision="tiny-random", norm=True).eval()
+    language, tokenizer = system.language, system.layout.tokenizer
+    head = torch.nn.Linear(language.width, language.vocab_size, bias=False)
+    with torch.no_grad():
+        head.weight.copy_(torch.randn(head.weight.shape, generator=torch.Generator().manual_seed(1)) * 0.4)
+    language.lm.lm_head = head
+    printable = {i for i in range(language.vocab_size) if tokenizer.decode([i]).isprintable() and tokenizer.decode([i])}
+    tokenizer.suppressed = [i for i in range(language.vocab_size) if i not in {*printable, tokenizer.eos} or i > 96]
+    return system
+
+
+TEXTS = ("What is this?", "Say something:", "a", "The cat sat on the", "x y z", "Once")
+
+
+def prompts() -> list[Document]:
+    return [Document((Text(text),), key=text) for text in TEXTS]
+
+
+@torch.inference_mode()
+def theirs(system: frozen.Frozen, prompt: Document, decoding: Decoding) -> str:
+    """transformers' own beam search over the same words."""
+    tokenizer = system.layout.tokenizer
+    ids = torch.tensor([[*([tokenizer.bos] if tokenizer.bos is not None else []), *tokenizer.encode(prompt.text)]])
+    found = system.language.lm.generate(
+        input_ids=ids,
+        attention_mask=torch.ones_like(ids),
+        do_sample=False,
+        num_beams=decoding.beams,
+        max_new_tokens=decoding.max_tokens,
+        min_new_tokens=decoding.min_tokens or None,
+        length_penalty=decoding.length_penalty,
+        early_stopping=False,
+        suppress_tokens=tokenizer.suppressed,
+        eos_token_id=tokenizer.eos,
+        pad_token_id=tokenizer.eos,
+    )[0, ids.shape[1] :]
+    answer = [int(i) for i in found]
+    return tokenizer.decode(answer[: answer.index(tokenizer.eos)] if tokenizer.eos in answer else answer).strip()
+
+
+@pytest.mark.parametrize("beams", [1, 2, 3, 5])
+@pytest.mark.parametrize("length_penalty", [0.0, 1.0])
+@pytest.mark.parametrize("min_tokens", [0, 3])
+def test_beams_are_those_of_transformers(system, beams, length_penalty, min_tokens):
+    decoding = Decoding(7, min_tokens=min_tokens, stop=(), beams=beams, length_penalty=length_penalty)
+    found = Engine(system, batch_size=4).generate(prompts(), decoding)
+    assert [answer.text for answer in found] == [theirs(system, prompt, decoding) for prompt in prompts()]
+
+
+@pytest.mark.parametrize(
+    "decoding", [Decoding(6, stop=()), Decoding(6, stop=(), beams=3), Decoding(6, stop=(), temperature=0.8, seed=3)]
+)
+def test_company_changes_no_answer(system, decoding):
+    together = Engine(system).generate(prompts(), decoding)
+    backward = Engine(system, batch_size=2, memory=1).generate(prompts()[::-1], decoding)[::-1]
+    alone = [Engine(system).generate([prompt], decoding)[0] for prompt in prompts()]
+    assert together == backward == alone
+
+
+def test_samples_follow_seed_key_and_temperature(system):
+    def said(seed: int, temperature: float = 1.0, prompt: Document | None = None) -> str:
+        decoding = Decoding(12, stop=(), temperature=temperature, seed=seed)
+        return Engine(system).generate([prompt or prompts()[0]], decoding)[0].text
+
+    assert said(0) == said(0)
+    assert len({said(seed) for seed in range(6)}) > 3
+    other = Document(prompts()[0].parts, key="another key")
+    assert len({said(seed) == said(seed, prompt=other) for seed in range(6)} - {True}) == 1
+    cold = Engine(system).generate(prompts()[:1], Decoding(12, stop=()))[0].text
+    assert said(1, temperature=1e-4) == cold
+
+
+def test_draws_have_the_model_s_shares():
+    logits = torch.tensor([0.0, 1.0, 2.0, -torch.inf])
+    rng = np.random.default_rng(0)
+    count = Counter(_drawn(logits, Decoding(temperature=2.0), rng) for _ in range(4000))
+    shares = (logits / 2).softmax(-1)
+    assert [count[i] / 4000 for i in range(4)] == pytest.approx(shares.tolist(), abs=0.03)
+    assert {_drawn(logits, Decoding(temperature=1.0, top_k=2), rng) for _ in range(200)} == {1, 2}
+    assert {_drawn(logits, Decoding(temperature=1.0, top_p=0.6), rng) for _ in range(200)} == {2}
+    assert {_drawn(logits, Decoding(temperature=1.0, top_p=0.7), rng) for _ in range(200)} == {1, 2}
+
+
+@pytest.mark.parametrize("beams", [1, 3])
+def test_a_stop_text_ends_an_answer_and_is_not_part_of_it(system, beams):
+    whole = Engine(system).generate(prompts(), Decoding(12, stop=(), beams=beams))
+    stop = whole[0].text[3:5]
+    cut = Engine(system).generate(prompts()[:1], Decoding(12, stop=("never", stop), beams=beams))[0]
+    assert stop not in cut.text
+    if beams == 1:
+        assert (cut.text, cut.ended) == (whole[0].text.split(stop)[0].strip(), True)
+
+
+def test_tokens_that_end_a_worked_example_end_an_answer(system, monkeypatch):
+    (answer,) = Engine(system).generate(prompts()[:1], Decoding(6, stop=()))
+    tokens = system.layout.tokenizer.encode(answer.text)
+    monkeypatch.setattr(system.layout, "ends", (tokens[2],))
+    (cut,) = Engine(system).generate(prompts()[:1], Decoding(6, stop=()))
+    assert cut.ended
+    assert len(cut.text) < len(answer.text)
+
+
+def test_pictures_and_beams_share_prompts(system):
+    pictures = [Image(np.full((8, 8, 3), i * 40, dtype=np.uint8)) for i in range(5)]
+    support = (pictures[0], Text("This is a dax. "), pictures[1], Text("This is a blicket. "))
+    asked = [Document((*support, picture, Text("This is a")), key=str(i)) for i, picture in enumerate(pictures[2:])]
+    decoding = Decoding(5, stop=(), beams=3)
+    together = Engine(system).generate(asked, decoding)
+    assert together == [Engine(system).generate([prompt], decoding)[0] for prompt in asked]
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"max_tokens": 0},
+        {"min_tokens": 20},
+        {"beams": 0},
+        {"temperature": -1.0},
+        {"top_p": 0.0},
+        {"beams": 2, "temperature": 1.0},
+    ],
+)
+def test_decodings_that_make_no_sense_are_refused(wrong):
+    with pytest.raises(ConfigError, match="decoding: "):
+        Decoding(**wrong)
