@@ -2,14 +2,20 @@
 
 import hashlib
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from typing import Any
+
+from rich.console import Console
 
 from lorgnette.errors import CheckpointError, ConfigError
 from lorgnette.evaluation.journal import Journal
+from lorgnette.evaluation.pages import keep
 from lorgnette.evaluation.results import Result
 from lorgnette.evaluation.run import evaluate_all
+from lorgnette.evaluation.slices import console_tables
+from lorgnette.evaluation.table import Line, console_table
 from lorgnette.evaluation.task import Task
 from lorgnette.incontext.engine import Engine
 from lorgnette.incontext.reading import Prompted
@@ -80,3 +86,17 @@ def writable(folder: Path) -> Path:
     if not found.is_dir():
         raise ConfigError("this is a file, not a folder for results", where=found, field="out", fix="Choose another.")
     return folder
+
+
+def conclude(lines: Sequence[Line], folder: Path, made: Mapping[str, Any], *, by: str | None = None) -> None:
+    """Prints the figures and leaves all there is to say in the folder.
+
+    Args:
+        made: what they were made with (`evaluation.made`).
+        by: a field of the metadata to give the figures by, too.
+    """
+    console = Console()
+    console.print(console_table(lines))
+    for table in console_tables(keep(lines, folder, made, by=by)):
+        console.print(table)
+    console.print(f"Every answer is in {folder / 'predictions.jsonl'}; look at {folder / 'report.html'}.")

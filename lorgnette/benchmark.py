@@ -7,14 +7,15 @@ from pathlib import Path
 from typing import Any, Literal, get_type_hints
 
 import tyro
-from rich.console import Console
 
-from lorgnette.asking import ask_all, opened, processes, writable
+from lorgnette.asking import ask_all, conclude, opened, processes, writable
 from lorgnette.document import Document
 from lorgnette.errors import ConfigError
 from lorgnette.evaluation.few_shot import Benchmark, few_shot
+from lorgnette.evaluation.made import command_line, made
 from lorgnette.evaluation.official import OFFICIAL
-from lorgnette.evaluation.table import Line, console_table, write
+from lorgnette.evaluation.slices import require
+from lorgnette.evaluation.table import Line
 from lorgnette.evaluation.template import Template
 from lorgnette.features import Sees
 from lorgnette.incontext.engine import Engine
@@ -49,6 +50,7 @@ def benchmark(
     memory: int = 1024,
     seed: int = 0,
     reader: tuple[str, ...] = (),
+    by: str | None = None,
     out: Path | None = None,
 ) -> None:
     """Asks a trained model a data set in its official format. A killed evaluation goes on where it was.
@@ -78,8 +80,10 @@ def benchmark(
         memory: MiB that keys and values of a batch may take.
         seed: of all that is drawn.
         reader: options of the data set's reader, as `split=test`.
+        by: a field of the items' metadata: a figure for each of its values, and the gap.
         out: where answers and results go; `evaluation/NAME` in the run's folder by default.
     """
+    given = dict(locals())
     if name not in OFFICIAL:
         raise ConfigError(f"no data set is called {name!r}", field="name", fix=f"Known: {', '.join(OFFICIAL)}.")
     folder = writable(out or run / "evaluation" / name)
@@ -107,16 +111,18 @@ def benchmark(
             balanced=balanced,
             seed=seed,
         )
+        if by is not None:
+            require([item.query.meta for item in task.items], by)
         tasks += [task, replace(task, blind=True, calibrated=False)] if blind else [task]
     results = iter(ask_all(Engine(system, batch_size=batch, memory=memory << 20), tasks, folder, model))
     for k in shots:
         seen = next(results)
-        lines.append(Line(f"{name}, {k} shots", seen, (replace(next(results), name="test-blind"),) if blind else ()))
+        floors = (replace(next(results), name="test-blind"),) if blind else ()
+        lines.append(Line(f"{name}, {k} shots", seen, floors, k))
     if processes()[0]:
         return
-    Console().print(console_table(lines))
-    write(lines, folder)
-    Console().print(f"Every answer is in {folder / 'predictions.jsonl'}.")
+    typed = command_line("benchmark", benchmark, given)
+    conclude(lines, folder, made(lines, command=typed, arguments=given, model=run, seeds={"drawn": seed}), by=by)
 
 
 def _options(name: str, given: Sequence[str]) -> dict[str, Any]:

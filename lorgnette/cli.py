@@ -19,6 +19,8 @@ COMMANDS = {
     "train": "run a recipe, such as frozen.pretrain",
     "evaluate": "ask a trained model the questions of a task, with examples in the prompt",
     "benchmark": "the same for a data set in its official format",
+    "compare": "two evaluations: figures, paired differences, who is right where",
+    "rate": "two evaluations' answers by people: blind pages, and what the ratings come to",
     "caption": "say what pictures show",
     "ask": "ask about a picture, with worked examples",
     "claims": "re-run what a paper says must happen, at small scale, and judge it",
@@ -60,6 +62,10 @@ def run(name: str, arguments: list[str]) -> None:
         from lorgnette.claims import claims as command
     elif name == "benchmark":
         from lorgnette.benchmark import benchmark as command
+    elif name in ("compare", "rate"):
+        from lorgnette import verdicts
+
+        command = {"compare": verdicts.compare, "rate": verdicts.rate}[name]
     elif name == "train":
         from lorgnette.recipes import clip, frozen
 

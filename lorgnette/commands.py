@@ -6,9 +6,8 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 import tyro
-from rich.console import Console
 
-from lorgnette.asking import ask_all, opened, processes, writable
+from lorgnette.asking import ask_all, conclude, opened, processes, writable
 from lorgnette.data.emoji import TEST_STYLES, TRAIN_STYLES, VALIDATION_STYLES, Emoji
 from lorgnette.data.named import open_data
 from lorgnette.data.source import Source
@@ -19,9 +18,11 @@ from lorgnette.evaluation.captioning import captioning
 from lorgnette.evaluation.fast_vqa import fast_vqa
 from lorgnette.evaluation.floors import constant, nearest, pixels
 from lorgnette.evaluation.items import documents
+from lorgnette.evaluation.made import command_line, made
 from lorgnette.evaluation.questions import CAPITAL, CONTINENT, CURRENCY, KEYWORD, KIND, answered, questions
 from lorgnette.evaluation.results import Result
-from lorgnette.evaluation.table import Line, console_table, write
+from lorgnette.evaluation.slices import require
+from lorgnette.evaluation.table import Line
 from lorgnette.evaluation.task import Task
 from lorgnette.incontext.decoding import Decoding
 from lorgnette.incontext.engine import Engine
@@ -51,6 +52,7 @@ def evaluate(
     limit: int = 200,
     batch: int = 16,
     seed: int = 0,
+    by: str | None = None,
     out: Path | None = None,
 ) -> None:
     """Asks a trained model a task's questions, with worked examples in the prompt, beside its floors.
@@ -72,8 +74,10 @@ def evaluate(
         limit: items per number of shots.
         batch: prompts that run together.
         seed: of the items; the same seed asks the same.
-        out: where `results.json` and `predictions.jsonl` go; `evaluation` in the run's folder by default.
+        by: a field of the items' metadata, such as style or category: a figure for each of its values, and the gap.
+        out: where figures, answers and a report go; `evaluation` in the run's folder by default.
     """
+    given = dict(locals())
     changed = {
         "ways": ways is not None,
         "repeats": repeats != 0,
@@ -86,7 +90,7 @@ def evaluate(
     system, model = opened(run)
     support, queries = _sources(data, split)
     classes = None if data == "emoji" else "label"
-    tasks: list[tuple[str, Task]] = []
+    tasks: list[tuple[int, Task]] = []
     for k in shots:
         if task == "captions":
             asked = captioning(queries, support=support, shots=k, ways=ways or 10, limit=limit, seed=seed)
@@ -122,7 +126,9 @@ def evaluate(
                 episodes=limit,
                 seed=seed,
             )
-        tasks.append((f"{task}, {k} shots", asked))
+        if by is not None:
+            require([item.query.meta for item in asked.items], by)
+        tasks.append((k, asked))
     if not tasks:
         raise ConfigError("no number of shots that this task can have", where=task, field="shots")
     # Calibrated, a blind choice is chance by construction; without, it says what the prompt alone gives away.
@@ -131,12 +137,11 @@ def evaluate(
     if processes()[0]:
         return
     lines = []
-    for (label, asked), seen, blind in zip(tasks, results[::2], results[1::2], strict=True):
+    for (k, asked), seen, blind in zip(tasks, results[::2], results[1::2], strict=True):
         floors = _floors(task, asked, support, common=data != "emoji")
-        lines.append(Line(label, seen, (replace(blind, name="test-blind"), *floors)))
-    Console().print(console_table(lines))
-    write(lines, folder)
-    Console().print(f"Every answer is in {folder / 'predictions.jsonl'}.")
+        lines.append(Line(f"{task}, {k} shots", seen, (replace(blind, name="test-blind"), *floors), k))
+    typed = command_line("evaluate", evaluate, given)
+    conclude(lines, folder, made(lines, command=typed, arguments=given, model=run, seeds={"items": seed}), by=by)
 
 
 def caption(

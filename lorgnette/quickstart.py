@@ -32,6 +32,7 @@ from lorgnette.evaluation.captioning import captioning
 from lorgnette.evaluation.curves import Curve, Series
 from lorgnette.evaluation.episodes import Level
 from lorgnette.evaluation.floors import directions, nearest, pixels, probe
+from lorgnette.evaluation.made import command_line, made
 from lorgnette.evaluation.questions import KIND, answered, questions
 from lorgnette.evaluation.report import Episodes, Gallery, Report, write_report
 from lorgnette.evaluation.results import Result
@@ -82,6 +83,7 @@ def quickstart(*, smoke: bool = False, folder: Path | None = None, seed: int = 0
             that was interrupted there goes on.
         seed: of everything that is drawn.
     """
+    given = dict(locals())
     console, start = Console(width=None if sys.stdout.isatty() else 120), time.perf_counter()
     scale = SMOKE if smoke else WHOLE
     folder = folder or Path("runs/smoke" if smoke else "runs/quickstart")
@@ -109,7 +111,8 @@ def quickstart(*, smoke: bool = False, folder: Path | None = None, seed: int = 0
     trained = time.perf_counter() - start
     console.print(f"Trained after {trained:.0f} s. Now the questions.")
     lines = measure(system, taught, scale, seed)
-    write(lines, folder)
+    typed = command_line("quickstart", quickstart, given)
+    write(lines, folder, made(lines, command=typed, arguments=given, model=folder, seeds={"all": seed}))
     seconds = time.perf_counter() - start
     spent = f"{trained:.0f} s to train, {seconds:.0f} s in all"
     spent += ", after an earlier run that was taken up" if resumed else ""

@@ -28,6 +28,7 @@ from lorgnette.evaluation.curves import Curve, Series
 from lorgnette.evaluation.floors import directions, pixels
 from lorgnette.evaluation.held_out import Topic, asked, floors, held_out, topics
 from lorgnette.evaluation.items import draws
+from lorgnette.evaluation.made import command_line, made
 from lorgnette.evaluation.quadrants import Quadrant, quadrant
 from lorgnette.evaluation.report import Episodes, Gallery, Report, write_report
 from lorgnette.evaluation.run import evaluate
@@ -86,7 +87,7 @@ def teach(
         DataError: the data cannot be read, or nothing can be learnt from it; one message says what to do.
         ConfigError: the folder holds a run, or an option makes no sense.
     """
-    console, start = Console(), time.perf_counter()
+    given, console, start = dict(locals()), Console(), time.perf_counter()
     require(steps >= 1, "steps", f"{steps} is less than 1")
     require(seed >= 0, "seed", f"{seed} is negative")
     if any((place / part).exists() for place in (folder, folder / "phases/1") for part in ("checkpoint", "state")):
@@ -124,7 +125,8 @@ def teach(
     trained = time.perf_counter() - start
     tell(f"Trained after {trained:.0f} s. Now the questions.")
     line, found = measure(system, task, parts.training, topic, seed)
-    write([line], folder)
+    again = command_line("teach", teach, given)
+    write([line], folder, made([line], command=again, arguments=given, model=folder, seeds={"all": seed}))
     facts = {
         "language model": f"{system.language.name}, frozen",
         "vision encoder": f"{system.vision.name}, pretrained, frozen",
@@ -134,8 +136,6 @@ def teach(
         "steps": f"{steps} of {batch}",
         "time": f"{trained:.0f} s to train, {time.perf_counter() - start:.0f} s in all",
     }
-    again = f"lorgnette teach {shlex.quote(str(data))} --steps {steps} --seed {seed}"
-    again += " --names-are-captions" if names_are_captions else ""
     write_report(page(line, found, facts, again, folder), folder / "report.html")
     console.print(console_table([line], title="Every figure beside its floors"))
     for sentence in (*verdict(line), str(found), found.advice):

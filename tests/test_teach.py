@@ -74,7 +74,7 @@ def test_class_folders_end_in_figures_a_report_and_a_model(tmp_path: Path, capsy
     # Two steps teach nothing; the colours are told apart by any classifier.
     assert "the linear probe beats the model" in said
     assert "use what beats the model" in said
-    rows = json.loads((out / "results.json").read_text())
+    rows = json.loads((out / "results.json").read_text())["rows"]
     assert [row["measure"] for row in rows] == ["exact", "choice"]
     assert [floor["name"] for floor in rows[1]["floors"]] == [
         "chance", "test-blind", "commonest answer", "pixel neighbour", "encoder neighbour", "linear probe",

@@ -7,7 +7,7 @@ from typing import Literal
 import numpy as np
 from jaxtyping import Float
 from numpy import ndarray
-from scipy.special import betaincinv
+from scipy.special import bdtr, betaincinv
 
 FEW = 10
 """Groups in which two arms differ: of fewer than these a bootstrap is too sure."""
@@ -35,8 +35,11 @@ def bootstrap(
 
 
 def interval(samples: Float[ndarray, "draws"], level: float = 0.95) -> tuple[float, float]:
-    """The percentile interval of bootstrap samples."""
-    low, high = np.quantile(samples, [(1 - level) / 2, (1 + level) / 2])
+    """The percentile interval of bootstrap samples; those in which the figure is not defined (NaN) do not count."""
+    defined = samples[~np.isnan(samples)]
+    if not len(defined):
+        return float("nan"), float("nan")
+    low, high = np.quantile(defined, [(1 - level) / 2, (1 + level) / 2])
     return float(low), float(high)
 
 
@@ -88,6 +91,32 @@ def paired(differences: Float[ndarray, "n"], groups: Sequence[str], level: float
     rates = wilson(ahead + behind, len(names), level)
     most = float(np.abs(differences).max()) or 1.0
     return most * min(rate * (2 * low - 1) for rate in rates), most * max(rate * (2 * high - 1) for rate in rates)
+
+
+def paired_p(differences: Float[ndarray, "n"], groups: Sequence[str]) -> float:
+    """The two-sided p-value of paired differences: the level at which the interval of `paired` touches zero.
+
+    Where the arms differ in fewer than `FEW` groups, or differ everywhere alike, that is the exact McNemar test by
+    group; else it is the bootstrap's.
+    """
+    names, index = np.unique(np.asarray(groups), return_inverse=True)
+    sums = np.bincount(index, weights=differences.astype(float), minlength=len(names))
+    ahead, behind = int((sums > 0).sum()), int((sums < 0).sum())
+    if ahead + behind >= FEW and differences.min() < differences.max():
+        return touching(bootstrap(differences, groups))
+    return sign_test(ahead, behind)
+
+
+def sign_test(ahead: int, behind: int) -> float:
+    """The two-sided p-value of so many wins and losses, were both equally likely (McNemar's exact test)."""
+    return min(1.0, 2 * float(bdtr(min(ahead, behind), ahead + behind, 0.5)))
+
+
+def touching(samples: Float[ndarray, "draws"]) -> float:
+    """Twice the share of bootstrap samples on zero's rarer side; never below what their number can show."""
+    tail = min(int((samples <= 0).sum()), int((samples >= 0).sum()))
+    number = int((~np.isnan(samples)).sum())
+    return min(1.0, 2 * max(tail, 1) / number) if number else float("nan")
 
 
 def judge(difference: tuple[float, float], *, least: float = 0.0) -> Verdict:

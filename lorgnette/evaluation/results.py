@@ -1,14 +1,13 @@
 """A task's records and the figures they make."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
-import numpy as np
 from jaxtyping import Float
 from numpy import ndarray
 
-from lorgnette.evaluation.intervals import bootstrap, interval, paired, resamples, wilson
+from lorgnette.evaluation.contributions import Contributions
 from lorgnette.evaluation.measures import Measure
 from lorgnette.evaluation.records import Record
 from lorgnette.evaluation.task import Task
@@ -39,51 +38,51 @@ class Result:
     def has(self, measure: str) -> bool:
         return measure in self.measures
 
-    def rows(self, measure: str) -> Float[ndarray, "n k"]:
+    def contributions(self, measure: str) -> Contributions:
         """What every item contributes to a figure."""
-        if measure not in self._rows:
-            self._rows[measure] = self.measures[measure].rows(self.task.items, self.records)
-        return self._rows[measure]
+        if measure not in self._found:
+            made = self.measures[measure]
+            rows = made.rows(self.task.items, self.records)
+            self._found[measure] = Contributions(rows, tuple(self.groups), made.figure)
+        return self._found[measure]
+
+    def rows(self, measure: str) -> Float[ndarray, "n k"]:
+        return self.contributions(measure).rows
 
     def value(self, measure: str) -> float:
-        rows, figure = self.rows(measure), self.measures[measure].figure
-        return float(rows[:, 0].mean()) if figure is None else float(figure(rows, np.ones(len(rows))))
+        return self.contributions(measure).value
 
     def samples(self, measure: str) -> Float[ndarray, "draws"]:
         """Bootstrap samples of the figure, drawn by group."""
-        rows, figure = self.rows(measure), self.measures[measure].figure
-        return bootstrap(rows[:, 0], self.groups) if figure is None else resamples(rows, self.groups, figure)
+        return self.contributions(measure).samples()
 
     def interval(self, measure: str) -> tuple[float, float]:
-        """95 %: bootstrap by group; Wilson where every item is right, or none, of which a bootstrap makes a point."""
-        rows = self.rows(measure)
-        if self.measures[measure].figure is None and set(np.unique(rows[:, 0])) in ({0.0}, {1.0}):
-            number = len(set(self.groups))
-            return wilson(round(number * float(rows[0, 0])), number)
-        return interval(self.samples(measure))
+        """The figure's 95 % interval, by group."""
+        return self.contributions(measure).interval()
 
     def above(self, other: "Result", measure: str) -> tuple[float, float]:
         """The 95 % interval of the paired difference to another result on the same items, by group."""
         assert len(self.records) == len(other.records), (self.task.name, other.task.name)
-        figure = self.measures[measure].figure
-        if figure is None:
-            return paired(self.rows(measure)[:, 0] - other.rows(measure)[:, 0], self.groups)
-        # Both draw the same groups, for both draw from the same seed.
-        mine, theirs = (resamples(result.rows(measure), self.groups, figure) for result in (self, other))
-        return interval(mine - theirs)
+        return self.contributions(measure).above(other.contributions(measure))
 
     @cached_property
-    def _rows(self) -> dict[str, Float[ndarray, "n k"]]:
+    def _found(self) -> dict[str, Contributions]:
         return {}
 
 
 def slices(result: Result, field: str) -> dict[str, Result]:
     """The result by the value of a field of the metadata (style, category, language), of the items that have it."""
+    found = parts([item.query.meta for item in result.task.items], field)
+    return {value: subset(result, some) for value, some in found.items()}
+
+
+def parts(metas: Sequence[Mapping[str, object]], field: str) -> dict[str, list[int]]:
+    """The items of every value of a field, by the value's text."""
     found: dict[str, list[int]] = {}
-    for i, item in enumerate(result.task.items):
-        if field in item.query.meta:
-            found.setdefault(str(item.query.meta[field]), []).append(i)
-    return {value: subset(result, some) for value, some in sorted(found.items())}
+    for i, meta in enumerate(metas):
+        if meta.get(field) is not None:
+            found.setdefault(str(meta[field]), []).append(i)
+    return dict(sorted(found.items()))
 
 
 def subset(result: Result, indices: Sequence[int]) -> Result:

@@ -1,16 +1,21 @@
 """The figures of a run, each beside its floors: rows for the terminal, the report and `results.json`."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import rich.table
 import rich.text
 
+from lorgnette.evaluation.pictures import ARCHIVE, archive, shown
+from lorgnette.evaluation.predictions import FILE, predictions, sound
 from lorgnette.evaluation.results import Result
 from lorgnette.folders import disk
+
+if TYPE_CHECKING:
+    from lorgnette.evaluation.slices import Sliced
 
 Standing = Literal["below", "level", "above"]
 MARKS = {"below": "", "level": "≈", "above": "▲"}
@@ -44,11 +49,16 @@ class Floor:
 
 @dataclass(frozen=True, eq=False)
 class Line:
-    """A model's result and those of its floors on the same items; open-ended and choice make a row each."""
+    """A model's result and those of its floors on the same items; open-ended and choice make a row each.
+
+    Attributes:
+        shots: the worked examples, where the line is a point of a curve; its label then ends in ", N shots".
+    """
 
     label: str
     result: Result
     floors: tuple[Result, ...] = ()
+    shots: int | None = None
 
 
 @dataclass(frozen=True)
@@ -115,27 +125,43 @@ def floor_names(found: Sequence[Row]) -> list[str]:
     return sorted(names, key=lambda name: name != "chance")
 
 
-def write(lines: Sequence[Line], folder: Path) -> None:
-    """Writes `results.json` (the rows) and `predictions.jsonl` (every record of the models and their floors).
+def write(
+    lines: Sequence[Line],
+    folder: Path,
+    made: Mapping[str, Any] | None = None,
+    slices: Sequence["Sliced"] = (),
+) -> None:
+    """Writes the figures, every answer, and the pictures that were asked about.
+
+    `results.json` holds the rows of the table, those by a field of the metadata, and what they were made with;
+    `predictions.jsonl` every record of the models and their floors; `pictures.zip` the pictures that are no files.
+
+    Args:
+        made: what repeats it (`evaluation.made`).
 
     Raises:
         ResourceError: the disk is full.
     """
+    told = {
+        "rows": [asdict(row) for row in rows(lines)],
+        "slices": [asdict(one) for one in slices],
+        "made": made or {},
+    }
     with disk(folder):
         folder.mkdir(parents=True, exist_ok=True)
-    save(folder / "results.json", json.dumps([asdict(row) for row in rows(lines)], indent=1, ensure_ascii=False))
-    records = [
-        json.dumps(
-            {"line": line.label, "by": result.name, "task": result.task.name, **asdict(record)}, ensure_ascii=False
-        )
+    save(folder / "results.json", _json(told, indent=1) + "\n")
+    found = [
+        prediction
         for line in lines
         for result in (line.result, *line.floors)
-        for record in result.records
+        for prediction in predictions(line.label, result, floor=result is not line.result)
     ]
-    save(folder / "predictions.jsonl", "".join(record + "\n" for record in records))
+    save(folder / FILE, "".join(_json(prediction.as_json()) + "\n" for prediction in found))
+    asked = (picture for line in lines for item in line.result.task.items for picture in shown(item.query))
+    save(folder / ARCHIVE, archive(asked))
 
 
-def save(path: Path, text: str) -> None:
+def save(path: Path, content: str | bytes) -> None:
     """Writes a file as a whole or not at all.
 
     Raises:
@@ -144,10 +170,17 @@ def save(path: Path, text: str) -> None:
     partial = path.with_name(path.name + ".partial")
     try:
         with disk(path):
-            partial.write_text(text, encoding="utf-8")
+            if isinstance(content, str):
+                partial.write_text(content, encoding="utf-8")
+            else:
+                partial.write_bytes(content)
             partial.replace(path)
     finally:
         partial.unlink(missing_ok=True)
+
+
+def _json(value: object, indent: int | None = None) -> str:
+    return json.dumps(sound(value), ensure_ascii=False, allow_nan=False, indent=indent)
 
 
 def percent(share: float) -> str:

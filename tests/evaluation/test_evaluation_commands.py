@@ -1,5 +1,6 @@
 """`evaluate` from the command line: what is asked, beside which floors, and what is refused before any work."""
 
+import hashlib
 import json
 import shlex
 from pathlib import Path
@@ -12,10 +13,12 @@ from lorgnette import commands
 from lorgnette.cli import main
 from lorgnette.commands import evaluate
 from lorgnette.document import Document, Targets, Text
+from lorgnette.evaluation import made
 from lorgnette.evaluation.floors import nearest, pixels
 from lorgnette.evaluation.questions import KIND, answered, questions
 from lorgnette.incontext.engine import Engine
 from lorgnette.systems import frozen
+from lorgnette.training import checkpoint
 
 Documents = list[Document]
 
@@ -33,7 +36,7 @@ def sources(monkeypatch: pytest.MonkeyPatch, system: frozen.Frozen, pool: Docume
 
 
 def figures(folder: Path) -> list[dict[str, Any]]:
-    found: list[dict[str, Any]] = json.loads((folder / "results.json").read_text(encoding="utf-8"))
+    found: list[dict[str, Any]] = json.loads((folder / "results.json").read_text(encoding="utf-8"))["rows"]
     return found
 
 
@@ -72,6 +75,40 @@ def test_every_measure_has_its_blind_floor(tmp_path: Path) -> None:
     blind = [said for said in predictions(tmp_path) if said["by"] == "test-blind"]
     assert len(blind) == 4
     assert all(said["generated"] is not None for said in blind)
+
+
+def test_the_folder_says_how_it_was_made_and_shows_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    main(["evaluate", str(tmp_path), "--shots", "0", "1", "--limit", "6", "--by", "style", "--seed", "3"])
+    told = json.loads((tmp_path / "evaluation/results.json").read_text(encoding="utf-8"))
+    assert told["made"]["command"] == f"lorgnette evaluate {tmp_path} --shots 0 1 --limit 6 --seed 3 --by style"
+    assert told["made"]["arguments"]["template"] == "This is a {}."
+    assert told["made"]["seeds"] == {"items": 3, "bootstrap": 0}
+    assert told["made"]["model"] == {"folder": tmp_path.name}
+    assert [one["slices"][0]["value"] for one in told["slices"]] == ["hand4"] * 4
+    assert "By style" in capsys.readouterr().out
+    page = (tmp_path / "evaluation/report.html").read_text(encoding="utf-8")
+    assert page.count("<svg") == 2
+    main(["compare", str(tmp_path), str(tmp_path)])
+    assert "≈ no difference shown" in " ".join(capsys.readouterr().out.split())
+
+
+def test_a_field_that_no_item_has_is_refused_before_anything_is_asked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(Engine, "run", None)
+    with pytest.raises(SystemExit) as end:
+        main(["evaluate", str(tmp_path), "--shots", "0", "--by", "brush"])
+    assert end.value.code == 2
+    assert "brush: by: no item has this field. Known: cluster, " in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_checkpoint_is_named_by_its_hash(tmp_path: Path, system: frozen.Frozen) -> None:
+    identity = checkpoint.identify(system, "frozen", {"language": "tiny-random", "vision": "tiny-random"})
+    checkpoint.save(system, tmp_path / "run/checkpoint", identity)
+    told = made.identity(tmp_path / "run")
+    assert (told["folder"], told["system"], told["backbones"]["language"]["name"]) == ("run", "frozen", "tiny-random")
+    assert told["sha256"] == hashlib.sha256((tmp_path / "run/checkpoint/model.safetensors").read_bytes()).hexdigest()
 
 
 def test_pictures_are_encoded_once_for_all_shots(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

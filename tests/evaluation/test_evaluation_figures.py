@@ -264,11 +264,13 @@ def test_rows_say_where_floors_stand(lines: list[Line]) -> None:
 def test_files_hold_every_record(lines: list[Line], tmp_path: Path) -> None:
     write(lines, tmp_path / "new")
     found = json.loads((tmp_path / "new" / "results.json").read_text(encoding="utf-8"))
-    assert len(found) == 4
+    assert len(found["rows"]) == 4
     records = [json.loads(text) for text in (tmp_path / "new" / "predictions.jsonl").read_text().splitlines()]
     assert len(records) == 2 * 30 + 3 * 40
     assert {"key", "generated", "ended", "exact", "scores", "chosen", "correct", "prompt"} <= set(records[0])
-    assert sorted(path.name for path in (tmp_path / "new").iterdir()) == ["predictions.jsonl", "results.json"]
+    assert sorted(path.name for path in (tmp_path / "new").iterdir()) == [
+        "pictures.zip", "predictions.jsonl", "results.json",
+    ]  # fmt: skip
 
 
 @pytest.mark.parametrize("where", ["write_text", "replace"])
