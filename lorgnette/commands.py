@@ -134,8 +134,8 @@ def evaluate(
     for (label, asked), seen, blind in zip(tasks, results[::2], results[1::2], strict=True):
         floors = _floors(task, asked, support, common=data != "emoji")
         lines.append(Line(label, seen, (replace(blind, name="test-blind"), *floors)))
-    Console().print(console_table(lines))
     write(lines, folder)
+    Console().print(console_table(lines))
     Console().print(f"Every answer is in {folder / 'predictions.jsonl'}.")
 
 

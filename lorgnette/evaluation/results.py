@@ -1,5 +1,6 @@
 """A task's records and the figures they make."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -8,6 +9,7 @@ import numpy as np
 from jaxtyping import Float
 from numpy import ndarray
 
+from lorgnette.errors import DataError
 from lorgnette.evaluation.intervals import bootstrap, interval, paired, resamples, wilson
 from lorgnette.evaluation.measures import Measure
 from lorgnette.evaluation.records import Record
@@ -29,11 +31,21 @@ class Result:
 
     @cached_property
     def measures(self) -> dict[str, Measure]:
-        """The task's measures that the records have something for, by name."""
+        """The task's measures that the records have something for, by name.
+
+        Raises:
+            DataError: some records have it, and others lack it.
+        """
         if not self.records:
             return {}
-        first = self.records[0]
-        found = {"answer": first.generated is not None, "choice": first.scores is not None}
+        found = {}
+        has = {"answer": [one.generated is not None for one in self.records]}
+        has["choice"] = [one.scores is not None for one in self.records]
+        for of, some in has.items():
+            found[of] = all(some)
+            if any(some) and not found[of]:
+                key, fix = self.records[some.index(False)].key, "Ask all items of a task alike."
+                raise DataError(f"this record lacks what others of {self.task.name} have", where=key, field=of, fix=fix)
         return {measure.name: measure for measure in self.task.measures if found[measure.of]}
 
     def has(self, measure: str) -> bool:
@@ -55,12 +67,15 @@ class Result:
         return bootstrap(rows[:, 0], self.groups) if figure is None else resamples(rows, self.groups, figure)
 
     def interval(self, measure: str) -> tuple[float, float]:
-        """95 %: bootstrap by group; Wilson where every item is right, or none, of which a bootstrap makes a point."""
+        """95 %: bootstrap by group; Wilson where every item is right, or none, of which a bootstrap makes a point.
+
+        NaN where the figure is none.
+        """
         rows = self.rows(measure)
         if self.measures[measure].figure is None and set(np.unique(rows[:, 0])) in ({0.0}, {1.0}):
             number = len(set(self.groups))
             return wilson(round(number * float(rows[0, 0])), number)
-        return interval(self.samples(measure))
+        return (math.nan, math.nan) if math.isnan(self.value(measure)) else interval(self.samples(measure))
 
     def above(self, other: "Result", measure: str) -> tuple[float, float]:
         """The 95 % interval of the paired difference to another result on the same items, by group."""

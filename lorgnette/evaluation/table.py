@@ -1,10 +1,11 @@
 """The figures of a run, each beside its floors: rows for the terminal, the report and `results.json`."""
 
 import json
+import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import rich.table
 import rich.text
@@ -30,7 +31,8 @@ class Figure:
     high: float
 
     def __str__(self) -> str:
-        return f"{percent(self.value)} [{percent(self.low)}–{percent(self.high)}]"
+        bounds = "–" if math.isnan(self.low) else f"{percent(self.low)}–{percent(self.high)}"
+        return f"{percent(self.value)} [{bounds}]"
 
 
 @dataclass(frozen=True)
@@ -116,14 +118,15 @@ def floor_names(found: Sequence[Row]) -> list[str]:
 
 
 def write(lines: Sequence[Line], folder: Path) -> None:
-    """Writes `results.json` (the rows) and `predictions.jsonl` (every record of the models and their floors).
+    """Writes `predictions.jsonl` (every record of the models and their floors) and `results.json` (the rows).
+
+    What is no number is null.
 
     Raises:
         ResourceError: the disk is full.
     """
     with disk(folder):
         folder.mkdir(parents=True, exist_ok=True)
-    save(folder / "results.json", json.dumps([asdict(row) for row in rows(lines)], indent=1, ensure_ascii=False))
     records = [
         json.dumps(
             {"line": line.label, "by": result.name, "task": result.task.name, **asdict(record)}, ensure_ascii=False
@@ -133,6 +136,9 @@ def write(lines: Sequence[Line], folder: Path) -> None:
         for record in result.records
     ]
     save(folder / "predictions.jsonl", "".join(record + "\n" for record in records))
+    # Figures come last: should a measure fail, every answer is there to be judged again.
+    told = _plain([asdict(row) for row in rows(lines)])
+    save(folder / "results.json", json.dumps(told, indent=1, ensure_ascii=False, allow_nan=False))
 
 
 def save(path: Path, text: str) -> None:
@@ -151,7 +157,16 @@ def save(path: Path, text: str) -> None:
 
 
 def percent(share: float) -> str:
-    return f"{100 * share:.0f}"
+    return "–" if math.isnan(share) else f"{100 * share:.0f}"
+
+
+def _plain(told: Any) -> Any:
+    """The same without NaN, which JSON does not know."""
+    if isinstance(told, dict):
+        return {name: _plain(value) for name, value in told.items()}
+    if isinstance(told, (list, tuple)):
+        return [_plain(value) for value in told]
+    return None if isinstance(told, float) and not math.isfinite(told) else told
 
 
 def _figure(result: Result, measure: str) -> Figure:
