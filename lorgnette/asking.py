@@ -4,7 +4,10 @@ import hashlib
 import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from datetime import timedelta
 from pathlib import Path
+
+import torch
 
 from lorgnette.errors import CheckpointError, ConfigError
 from lorgnette.evaluation.journal import Journal
@@ -20,10 +23,15 @@ from lorgnette.training.progress import Display
 def opened(run: Path) -> tuple[Prompted, str]:
     """The system of a run, and its identity: a hash of what was learnt, of its arguments and its frozen backbones.
 
+    It is on a GPU where there is one.
+
     Raises:
         CheckpointError: there is none, or it does not answer prompts.
     """
-    system = load(run)
+    device = "cpu"
+    if torch.cuda.is_available():  # under torchrun, one for each process of this machine
+        device = f"cuda:{int(os.environ.get('LOCAL_RANK', 0)) % torch.cuda.device_count()}"
+    system = load(run, device=device)
     if not isinstance(system, Prompted):
         raise CheckpointError("this system does not answer prompts", where=run)
     digest = hashlib.sha256()
@@ -40,7 +48,8 @@ def processes() -> tuple[int, int]:
         import torch.distributed as dist
 
         if not dist.is_initialized():
-            dist.init_process_group("gloo")
+            # The fastest waits for the slowest, which may have hours of answers before it.
+            dist.init_process_group("gloo", timeout=timedelta(days=7))
     return rank, world
 
 
