@@ -4,9 +4,11 @@ import hashlib
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+import torch
 from rich.console import Console
 
 from lorgnette.errors import CheckpointError, ConfigError
@@ -26,10 +28,15 @@ from lorgnette.training.progress import Display
 def opened(run: Path) -> tuple[Prompted, str]:
     """The system of a run, and its identity: a hash of what was learnt, of its arguments and its frozen backbones.
 
+    It is on a GPU where there is one.
+
     Raises:
         CheckpointError: there is none, or it does not answer prompts.
     """
-    system = load(run)
+    device = "cpu"
+    if torch.cuda.is_available():  # under torchrun, one for each process of this machine
+        device = f"cuda:{int(os.environ.get('LOCAL_RANK', 0)) % torch.cuda.device_count()}"
+    system = load(run, device=device)
     if not isinstance(system, Prompted):
         raise CheckpointError("this system does not answer prompts", where=run)
     digest = hashlib.sha256()
@@ -46,7 +53,8 @@ def processes() -> tuple[int, int]:
         import torch.distributed as dist
 
         if not dist.is_initialized():
-            dist.init_process_group("gloo")
+            # The fastest waits for the slowest, which may have hours of answers before it.
+            dist.init_process_group("gloo", timeout=timedelta(days=7))
     return rank, world
 
 
@@ -96,7 +104,8 @@ def conclude(lines: Sequence[Line], folder: Path, made: Mapping[str, Any], *, by
         by: a field of the metadata to give the figures by, too.
     """
     console = Console()
+    sliced = keep(lines, folder, made, by=by)  # first, for a measure may fail
     console.print(console_table(lines))
-    for table in console_tables(keep(lines, folder, made, by=by)):
+    for table in console_tables(sliced):
         console.print(table)
     console.print(f"Every answer is in {folder / 'predictions.jsonl'}; look at {folder / 'report.html'}.")

@@ -1,6 +1,8 @@
 """`lorgnette benchmark`: a data set in its official format, few-shot; how it is asked is a matter of options."""
 
+import hashlib
 import inspect
+import json
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -86,8 +88,17 @@ def benchmark(
     given = dict(locals())
     if name not in OFFICIAL:
         raise ConfigError(f"no data set is called {name!r}", field="name", fix=f"Known: {', '.join(OFFICIAL)}.")
+    for option, number in {"support": support, "limit": limit, "batch": batch, "memory": memory}.items():
+        if number is not None and number < 1:
+            raise ConfigError(f"{number} is too few", field=option, fix="Give at least 1.")
+    if zero == "text" and 0 not in shots:
+        raise ConfigError("it says what 0 shots are, and they are not asked", field="zero", fix="Add 0 to the shots.")
     folder = writable(out or run / "evaluation" / name)
     asked = OFFICIAL[name](data, **_options(name, reader))
+    if beams is not None and not asked.open_ended:
+        raise ConfigError(f"{name} generates no answers", field="beams", fix="Leave it out.")
+    if support is not None and select is None and asked.selection is not None:
+        raise ConfigError(f"{name} says itself which examples are shown", field="support", fix="Leave it out.")
     if template is not None:
         asked = replace(asked, template=Template(template))
     if beams is not None:
@@ -151,9 +162,14 @@ def _selection(
         raise ConfigError("only rices limits the examples of one answer", field="per_class", fix="Leave it out.")
     found: Selection
     if select == "rices":
-        assert isinstance(system, Sees)
+        if not isinstance(system, Sees):
+            fix = "Choose another selection."
+            raise ConfigError("rices needs an encoder of pictures, which this system lacks", field="select", fix=fix)
         eyes = Eyes(system, _encoder(system))
-        kept = folder / "rices"
+        # Another support or encoder has another index: a killed evaluation finds its own, none is in another's way.
+        pool = [[document.key, [picture.digest for picture in document.images]] for document in asked.support]
+        name = hashlib.sha256(json.dumps([eyes.name, pool]).encode()).hexdigest()[:12]
+        kept = folder / "rices" / name
         if (kept / "index.json").is_file():
             index = Index.load(kept, asked.support, eyes)
         else:

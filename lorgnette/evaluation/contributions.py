@@ -1,5 +1,6 @@
 """What every item contributes to a figure: of a run that has just ended, or read back from a file of predictions."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -47,11 +48,14 @@ class Contributions:
         return resamples(self.rows, self.groups, self.figure)
 
     def interval(self) -> tuple[float, float]:
-        """95 %: bootstrap by group; Wilson where every item is right, or none, of which a bootstrap makes a point."""
+        """95 %: bootstrap by group; Wilson where every item is right, or none, of which a bootstrap makes a point.
+
+        NaN where the figure is none.
+        """
         if self.judged and len(np.unique(self.rows[:, 0])) == 1:
             number = len(set(self.groups))
             return wilson(round(number * float(self.rows[0, 0])), number)
-        return interval(self.samples())
+        return (math.nan, math.nan) if math.isnan(self.value) else interval(self.samples())
 
     def above(self, other: "Contributions") -> tuple[float, float]:
         """The 95 % interval of the paired difference to another's figure on the same items, by group."""

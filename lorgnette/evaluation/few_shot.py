@@ -79,11 +79,18 @@ def few_shot(
         seed: of what is drawn.
 
     Raises:
-        ConfigError: negative shots.
+        ConfigError: negative shots, a limit below 1, or an option for choices where there are no candidates.
         DataError: no queries, or a support that is too small or not disjoint from a query.
     """
     if shots < 0 or permutations < 1:
         raise ConfigError(f"{shots} shots in {permutations} orders", field="shots", fix="No negative numbers.")
+    if limit is not None and limit < 1:
+        raise ConfigError(f"{limit} queries would be asked", field="limit", fix="Ask at least one.")
+    idle = {"scoring": scoring != "sum", "calibrated": calibrated, "balanced": balanced}
+    idle["permutations"] = permutations > 1
+    if not benchmark.candidates and any(idle.values()):
+        problem = f"{benchmark.name} has no candidates to which this could apply"
+        raise ConfigError(problem, field=next(name for name in idle if idle[name]), fix="Leave it out.")
     queries = list(benchmark.queries)
     if not queries:
         raise DataError("there is nothing to ask", where=benchmark.name)
@@ -91,13 +98,13 @@ def few_shot(
         queries = draws(seed, benchmark.name, "limit").sample(queries, limit)
     select = select or benchmark.selection or Fixed(benchmark.support, seed)
     bare = shots == 0 and zero == "text"
-    written: dict[int, Document] = {}
+    written: dict[int, tuple[Document, Document]] = {}  # with the original: while that lives its id is no other's
 
     def example(document: Document) -> Document:
         if id(document) not in written:  # one object each, so that a picture shown in many prompts is hashed once
             shown = benchmark.template.document(document)
-            written[id(document)] = pictureless(shown) if bare else shown
-        return written[id(document)]
+            written[id(document)] = document, pictureless(shown) if bare else shown
+        return written[id(document)][1]
 
     items = []
     for query in queries:

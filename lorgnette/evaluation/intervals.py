@@ -11,6 +11,8 @@ from scipy.special import bdtr, betaincinv
 
 FEW = 10
 """Groups in which two arms differ: of fewer than these a bootstrap is too sure."""
+NONE = 0.05
+"""The share of resamples that may make no number."""
 
 Verdict = Literal["holds", "fails", "underpowered"]
 
@@ -35,11 +37,16 @@ def bootstrap(
 
 
 def interval(samples: Float[ndarray, "draws"], level: float = 0.95) -> tuple[float, float]:
-    """The percentile interval of bootstrap samples; those in which the figure is not defined (NaN) do not count."""
-    defined = samples[~np.isnan(samples)]
-    if not len(defined):
+    """The percentile interval of bootstrap samples.
+
+    A resample may make no number, such as an AUC of one label: such samples are left out, and where they are more than
+    5 % both ends are NaN.
+    """
+    numbers = samples[np.isfinite(samples)]
+    if not len(numbers) or len(numbers) < (1 - NONE) * len(samples):
         return float("nan"), float("nan")
-    low, high = np.quantile(defined, [(1 - level) / 2, (1 + level) / 2])
+    samples = numbers
+    low, high = np.quantile(samples, [(1 - level) / 2, (1 + level) / 2])
     return float(low), float(high)
 
 

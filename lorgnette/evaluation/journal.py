@@ -41,11 +41,14 @@ class Journal:
         part: this process and their number: it asks every item whose number leaves this remainder.
 
     Raises:
-        ConfigError: the folder holds another model's answers.
+        ConfigError: the folder holds another model's answers, or the model has no name to tell them by.
         DataError: a line, other than an unfinished last one, cannot be read.
     """
 
     def __init__(self, folder: Path | None = None, *, model: str = "", part: tuple[int, int] = (0, 1)) -> None:
+        if folder is not None and not model:
+            fix = "Say whose answers the folder keeps."
+            raise ConfigError("answers are kept of a model without a name", where=folder, field="model", fix=fix)
         self.folder, self.model, self.part = folder, model, part
         self.said: dict[str, Said] = {}
         self._file: IO[str] | None = None
@@ -62,9 +65,13 @@ class Journal:
         """Whether the item of this number is this process's to ask."""
         return number % self.part[1] == self.part[0]
 
-    def name(self, requests: Sequence[Request], task: str) -> str:
-        """What is asked, as a name: everything that the answer depends on but the model."""
-        told: list[object] = [task]
+    def name(self, requests: Sequence[Request], task: str, combined: object = None) -> str:
+        """What is asked, as a name: everything that the answer depends on but the model.
+
+        Args:
+            combined: how the replies become one answer, for only what they come to is kept; in lists and plain values.
+        """
+        told: list[object] = [task, combined]
         for request in requests:
             parts = [
                 part.text if isinstance(part, Text) else repr(part) if isinstance(part, Audio) else part.digest
@@ -120,12 +127,12 @@ class Journal:
     def _read(self) -> None:
         assert self.folder is not None
         for path in sorted(self.folder.glob("answers-*.jsonl")):
-            lines = path.read_text(encoding="utf-8").split("\n")
+            lines = path.read_bytes().split(b"\n")
             for number, line in enumerate(lines, 1):
                 if not line:
                     continue
                 try:
-                    found = json.loads(line)
+                    found = json.loads(line.decode())  # by line: a killed process may leave half a character
                     scores = found["scores"]
                     said = Said(found["generated"], found["ended"], None if scores is None else tuple(scores))
                     model, asked = found["model"], found["asked"]

@@ -7,6 +7,7 @@ from functools import cached_property
 from jaxtyping import Float
 from numpy import ndarray
 
+from lorgnette.errors import DataError
 from lorgnette.evaluation.contributions import Contributions
 from lorgnette.evaluation.measures import Measure
 from lorgnette.evaluation.records import Record
@@ -28,11 +29,21 @@ class Result:
 
     @cached_property
     def measures(self) -> dict[str, Measure]:
-        """The task's measures that the records have something for, by name."""
+        """The task's measures that the records have something for, by name.
+
+        Raises:
+            DataError: some records have it, and others lack it.
+        """
         if not self.records:
             return {}
-        first = self.records[0]
-        found = {"answer": first.generated is not None, "choice": first.scores is not None}
+        found = {}
+        has = {"answer": [one.generated is not None for one in self.records]}
+        has["choice"] = [one.scores is not None for one in self.records]
+        for of, some in has.items():
+            found[of] = all(some)
+            if any(some) and not found[of]:
+                key, fix = self.records[some.index(False)].key, "Ask all items of a task alike."
+                raise DataError(f"this record lacks what others of {self.task.name} have", where=key, field=of, fix=fix)
         return {measure.name: measure for measure in self.task.measures if found[measure.of]}
 
     def has(self, measure: str) -> bool:

@@ -8,7 +8,7 @@ from time import perf_counter
 import numpy as np
 
 from lorgnette.document import Document, Image, Video
-from lorgnette.errors import ContextError
+from lorgnette.errors import ConfigError, ContextError, DataError
 from lorgnette.evaluation.items import Item
 from lorgnette.evaluation.journal import Journal, Said
 from lorgnette.evaluation.records import Record
@@ -38,6 +38,8 @@ def evaluate(
 
     Raises:
         ContextError: a prompt that does not fit the model; it names the item, and how many examples would fit.
+        ConfigError: an item of which nothing is asked.
+        DataError: a likelihood that is no number; it names the item.
     """
     return evaluate_all(
         model, [task], open_ended=open_ended, choice=choice, name=name, journal=journal, progress=progress
@@ -62,7 +64,7 @@ def evaluate_all(
         for task in tasks
         for item in task.items
     ]
-    names = [journal.name(one.requests, one.task.name) for one in asked]
+    names = [journal.name(one.requests, one.task.name, one.combined) for one in asked]
     mine = [i for i, found in enumerate(names) if found not in journal and journal.has_part(i)]
     requests = [request for i in mine for request in asked[i].requests]
     owners = [i for i in mine for _ in asked[i].requests]
@@ -156,7 +158,15 @@ class _Asked:
             prompt = task.prompt(self.item, order)
             self.requests.append(Request(prompt, texts, task.eos, decoding if generates else None))
             if texts and task.calibrated:
-                self.requests.append(Request(task.unseen(prompt), texts, task.eos))
+                self.requests.append(Request(task.unseen(self.item, prompt), texts, task.eos))
+        if not self.requests:
+            fix = "Give it candidates, or ask for open-ended answers."
+            raise ConfigError("nothing is asked of this item", where=self.item.query.key, fix=fix)
+
+    @property
+    def combined(self) -> list[object]:
+        """What makes one answer of the replies, beside the replies."""
+        return [self.task.scoring, self.task.calibrated, [list(words.items()) for words in self.words]]
 
     def said(self) -> Said:
         """What the replies come to."""
@@ -170,6 +180,9 @@ class _Asked:
             if self.task.calibrated:
                 ranks = [list(np.subtract(*pair)) for pair in zip(ranks[::2], ranks[1::2], strict=True)]
             scores = tuple(map(float, np.mean(ranks, axis=0)))
+            if not np.isfinite(scores).all():
+                key, fix = self.item.query.key, "Look at the picture, and at the model's precision."
+                raise DataError("the model gave a likelihood that is no number", where=key, fix=fix)
         return Said(None if answer is None else answer.text, None if answer is None else answer.ended, scores)
 
     def _scored(self, reply: Reply) -> list[float]:
@@ -207,8 +220,19 @@ def _balanced(task: Task, scores: Sequence[Sequence[float] | None]) -> list[tupl
 def _with_fit(model: Answers, error: ContextError, asked: Sequence[_Asked]) -> ContextError:
     """The error with the number of worked examples that would fit."""
     check = getattr(model, "check", None)
-    one = next((one for one in asked if one.item.query.key == error.where), None)
-    if check is None or one is None or not one.item.support:
+    if check is None:
+        return error
+
+    def fits(some: _Asked) -> bool:
+        try:
+            check(some.requests)
+        except ContextError:
+            return False
+        return True
+
+    # Tasks of several shot counts ask the same query: only that whose prompt is too long is meant.
+    one = next((one for one in asked if one.item.query.key == error.where and not fits(one)), None)
+    if one is None or not one.item.support:
         return error
     for number in reversed(range(len(one.item.support))):
         fewer = _Asked(
@@ -217,9 +241,7 @@ def _with_fit(model: Answers, error: ContextError, asked: Sequence[_Asked]) -> C
             one.open_ended,
             one.choice,
         )
-        try:
-            check(fewer.requests)
-        except ContextError:
+        if not fits(fewer):
             continue
         shots = len(one.item.support)
         return ContextError(error.problem, where=error.where, fix=f"Of its {shots} examples {number} would fit.")

@@ -1,6 +1,7 @@
 """The figures of a run, each beside its floors: rows for the terminal, the report and `results.json`."""
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -35,7 +36,8 @@ class Figure:
     high: float
 
     def __str__(self) -> str:
-        return f"{percent(self.value)} [{percent(self.low)}–{percent(self.high)}]"
+        bounds = "–" if math.isnan(self.low) else f"{percent(self.low)}–{percent(self.high)}"
+        return f"{percent(self.value)} [{bounds}]"
 
 
 @dataclass(frozen=True)
@@ -142,14 +144,8 @@ def write(
     Raises:
         ResourceError: the disk is full.
     """
-    told = {
-        "rows": [asdict(row) for row in rows(lines)],
-        "slices": [asdict(one) for one in slices],
-        "made": made or {},
-    }
     with disk(folder):
         folder.mkdir(parents=True, exist_ok=True)
-    save(folder / "results.json", _json(told, indent=1) + "\n")
     found = [
         prediction
         for line in lines
@@ -159,6 +155,13 @@ def write(
     save(folder / FILE, "".join(_json(prediction.as_json()) + "\n" for prediction in found))
     asked = (picture for line in lines for item in line.result.task.items for picture in shown(item.query))
     save(folder / ARCHIVE, archive(asked))
+    # Figures come last: should a measure fail, every answer is there to be judged again.
+    told = {
+        "rows": [asdict(row) for row in rows(lines)],
+        "slices": [asdict(one) for one in slices],
+        "made": made or {},
+    }
+    save(folder / "results.json", _json(told, indent=1) + "\n")
 
 
 def save(path: Path, content: str | bytes) -> None:
@@ -184,7 +187,7 @@ def _json(value: object, indent: int | None = None) -> str:
 
 
 def percent(share: float) -> str:
-    return f"{100 * share:.0f}"
+    return "–" if math.isnan(share) else f"{100 * share:.0f}"
 
 
 def _figure(result: Result, measure: str) -> Figure:

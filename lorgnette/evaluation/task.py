@@ -7,7 +7,7 @@ from typing import Literal
 import PIL.Image
 
 from lorgnette.document import Document, Image, Text, Video
-from lorgnette.errors import DataError
+from lorgnette.errors import ConfigError, DataError
 from lorgnette.evaluation.items import Item, draws
 from lorgnette.evaluation.measures import CHOICE, EXACT, Measure
 from lorgnette.evaluation.normalise import plain
@@ -91,9 +91,16 @@ class Task:
             found[tuple(rng.sample(range(number), number))] = None
         return [None, *list(found)[1:]]
 
-    def unseen(self, document: Document) -> Document:
-        """The same prompt with a blank picture for the query's last: what calibration compares with."""
-        last = max((i for i, part in enumerate(document.parts) if isinstance(part, Image)), default=-1)
+    def unseen(self, item: Item, document: Document) -> Document:
+        """An item's prompt with a blank picture for the query's last picture or clip: what calibration compares with.
+
+        Raises:
+            ConfigError: the query has neither.
+        """
+        if not any(isinstance(part, (Image, Video)) for part in prompt(item.query, end=self.end).parts):
+            fix = "Leave calibration out."
+            raise ConfigError("calibration needs a picture in the query", where=item.query.key, fix=fix)
+        last = max(i for i, part in enumerate(document.parts) if isinstance(part, (Image, Video)))
         parts = tuple(BLANK if i == last else part for i, part in enumerate(document.parts))
         return replace(document, parts=parts)
 

@@ -28,10 +28,14 @@ class Template:
     def __post_init__(self) -> None:
         object.__setattr__(self, "text", self.text.replace("{}", "{answer}"))
         try:
-            fields = [name for _, name, _, _ in Formatter().parse(self.text) if name is not None]
+            places = [place for place in Formatter().parse(self.text) if place[1] is not None]
         except ValueError as error:
             raise ConfigError(f"{self.text!r} cannot be read: {error}", fix="Write fields as {question}.") from None
-        if fields.count("answer") != 1:
+        for _, name, form, conversion in places:
+            if form or conversion or set(name or "") & set(".["):
+                problem = f"{self.text!r} wants more of {name!r} than its text"
+                raise ConfigError(problem, fix="Write a field as {question}, without '!', ':', '.' and '['.")
+        if [place[1] for place in places].count("answer") != 1 or self.text.count("{answer}") != 1:
             raise ConfigError(f"{self.text!r} has not exactly one place for the answer", fix="Write it as {answer}.")
 
     @cached_property
@@ -81,7 +85,7 @@ class Template:
         fields = {**document.meta, "question": asked or str(document.meta.get("question", ""))}
         try:
             return piece.format(**fields)
-        except (KeyError, IndexError, ValueError) as error:
+        except (KeyError, IndexError, ValueError, AttributeError) as error:
             raise DataError(
                 f"the template {self.text!r} wants a field that it does not have: {error}", where=document.key
             ) from None

@@ -8,10 +8,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
-from lorgnette.document import Document, Targets, Text
+from lorgnette import asking
+from lorgnette.document import Document, Targets, Text, Video
 from lorgnette.errors import ConfigError, ContextError, DataError
 from lorgnette.evaluation.few_shot import Benchmark, few_shot
 from lorgnette.evaluation.items import Item
@@ -197,9 +199,97 @@ def test_a_journal_is_of_one_model_and_whole(tmp_path: Path) -> None:
     assert Journal(tmp_path, model="a")["x"].scores == (1.0,)
     with pytest.raises(ConfigError, match="answers of another model"):
         Journal(tmp_path, model="b")
+    with pytest.raises(ConfigError, match="model: answers are kept of a model without a name"):
+        Journal(tmp_path)
+    with (tmp_path / "answers-00000.jsonl").open("ab") as file:
+        file.write(b'{"model": "a", "generated": "\xc3')  # killed within a character
+    assert list(Journal(tmp_path, model="a").said) == ["x"]
     (tmp_path / "answers-00001.jsonl").write_text("rubbish\n")
     with pytest.raises(DataError, match=r"answers-00001\.jsonl:1: this line is no answer"):
         Journal(tmp_path, model="a")
+
+
+def test_a_kept_answer_is_of_the_same_way_to_combine_scores(
+    queries: list[Document], pool: list[Document], tmp_path: Path
+) -> None:
+    toy = benchmark(queries, pool, candidates=("thing 0", "thing 1", "thing 10", "a longer name"))
+    model = Rule(lambda request, text: -float(len(text.split())))
+
+    def first(changed: Benchmark, **options: object) -> tuple[float, ...] | None:
+        task = few_shot(changed, 0, **options)  # type: ignore[arg-type]
+        return evaluate(model, task, journal=Journal(tmp_path, model="m")).records[0].scores
+
+    assert first(toy) == (-2.0, -2.0, -2.0, -3.0)
+    assert first(toy, scoring="mean") == (-1.0,) * 4
+    words = [{"thing 0": {"one": a, "one two three": 4 - a}} for a in (3.0, 1.0)]
+    found = [first(replace(toy, verbaliser=some)) for some in words]
+    assert found[0] != found[1], "the same words with other weights"
+
+
+def test_what_cannot_be_asked_or_judged_is_said(queries: list[Document], pool: list[Document]) -> None:
+    toy = benchmark(queries, pool)
+    key = toy.queries[3].key
+    broken = Rule(lambda request, text: math.nan if request.prompt.key == key else 0.0)
+    with pytest.raises(DataError, match=f"{key}: the model gave a likelihood that is no number"):
+        evaluate(broken, few_shot(toy, 1))
+    silent = few_shot(replace(toy, candidates=(), open_ended=False), 1)
+    with pytest.raises(ConfigError, match=f"{toy.queries[0].key}: nothing is asked of this item"):
+        evaluate(broken, silent)
+
+
+def test_calibration_blanks_clips_and_wants_something_to_blank(queries: list[Document], pool: list[Document]) -> None:
+    toy = benchmark(queries, pool)
+    query = toy.queries[0]
+    clip = Document((Video([np.zeros((8, 8, 3), np.uint8)]), *query.parts[1:]), key="clip", targets=query.targets)
+    task = few_shot(replace(toy, queries=[clip]), 1, calibrated=True)
+    seen = task.prompt(task.items[0])
+    blank = task.unseen(task.items[0], seen)
+    assert [part for part in blank.parts if part is BLANK], "the query's clip"
+    assert blank.images[0] == seen.images[0], "the example keeps its picture"
+    bare = replace(toy, queries=[replace(query, parts=(Text("What?"), *query.parts[1:]))])
+    with pytest.raises(ConfigError, match=f"{query.key}: calibration needs a picture in the query"):
+        evaluate(Rule(lambda request, text: 0.0), few_shot(bare, 1, calibrated=True))
+
+
+@pytest.mark.parametrize(
+    "option", [{"scoring": "mean"}, {"calibrated": True}, {"balanced": True}, {"permutations": 2}, {"limit": 0}]
+)
+def test_options_that_would_do_nothing_are_refused(
+    option: dict[str, object], queries: list[Document], pool: list[Document]
+) -> None:
+    with pytest.raises(ConfigError, match=next(iter(option))):
+        few_shot(benchmark(queries, pool, candidates=()), 0, **option)  # type: ignore[arg-type]
+
+
+def test_examples_that_a_selection_makes_anew_are_not_mistaken(queries: list[Document], pool: list[Document]) -> None:
+    """Once such an example is forgotten, the next may lie at the same place in memory."""
+    toy = benchmark(queries, pool)
+
+    def fresh(query: Document, shots: int) -> tuple[Document, ...]:
+        return (Document((Text(f"It is {query.key}"), Text(" thing", weight=1.0)), key=f"for {query.key}"),)
+
+    task = few_shot(replace(toy, template=Template("{question} {}")), 1, fresh)
+    assert [item.support[0].key for item in task.items] == [f"for {item.query.key}" for item in task.items]
+
+
+def test_a_run_is_opened_where_there_is_a_gpu(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    system = frozen.build(language="tiny-random", vision="tiny-random", precision="fp32")
+    devices: list[str] = []
+
+    def load(run: Path, device: str) -> frozen.Frozen:
+        devices.append(device)
+        return system
+
+    monkeypatch.setattr(asking, "load", load)
+    monkeypatch.setattr(asking, "locate", lambda run: tmp_path)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    asking.opened(tmp_path)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    asking.opened(tmp_path)
+    monkeypatch.setenv("LOCAL_RANK", "1")
+    asking.opened(tmp_path)
+    assert devices == ["cpu", "cuda:0", "cuda:1"]
 
 
 def test_parts_make_a_whole_without_duplicates(queries: list[Document], pool: list[Document], tmp_path: Path) -> None:
@@ -228,6 +318,8 @@ def test_shots_that_do_not_fit_are_counted(queries: list[Document], pool: list[D
     system.layout.context = 1200
     with pytest.raises(ContextError, match=r"positions do not fit .* Of its 12 examples 4 would fit"):
         evaluate(Engine(system), few_shot(toy, 12))
+    with pytest.raises(ContextError, match=r"Of its 12 examples 4 would fit"):
+        evaluate_all(Engine(system), [few_shot(toy, shots) for shots in (2, 12)])
     system.layout.context = 20
     with pytest.raises(ContextError, match="It does not fit without its examples either"):
         evaluate(Engine(system), few_shot(toy, 1))
@@ -265,7 +357,7 @@ def test_slices_are_results(queries: list[Document], pool: list[Document]) -> No
 def test_two_processes_answer_as_one(tmp_path: Path) -> None:
     """Under torchrun, with a barrier: each writes its part, both read the whole."""
     script = Path(__file__).parent / "two_processes.py"
-    command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2", "--master-port=29561", str(script)]
+    command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2", "--standalone", str(script)]
     done = subprocess.run([*command, str(tmp_path)], capture_output=True, text=True, timeout=300, check=False)
     assert done.returncode == 0, done.stderr[-2000:]
     lines = [json.loads(path.read_text()) for path in sorted(tmp_path.glob("figures-*.json"))]

@@ -23,6 +23,9 @@ from lorgnette.evaluation.curves import Curve, Series, svg
 from lorgnette.evaluation.held_out import floors as held_out_floors
 from lorgnette.evaluation.held_out import held_out
 from lorgnette.evaluation.intervals import bootstrap, interval, judge, judge_near, paired, wilson
+from lorgnette.evaluation.items import Item
+from lorgnette.evaluation.measures import CHOICE, Measure
+from lorgnette.evaluation.official.figures import AUC
 from lorgnette.evaluation.report import Episodes, Gallery, Report, write_report
 from lorgnette.evaluation.results import Result
 from lorgnette.evaluation.run import evaluate, record
@@ -273,6 +276,49 @@ def test_files_hold_every_record(lines: list[Line], tmp_path: Path) -> None:
     ]  # fmt: skip
 
 
+def auc_line(queries: Documents, right: Sequence[str]) -> Line:
+    task = Task(
+        "toy", tuple(Item(q, ("a", "b"), text) for q, text in zip(queries, right, strict=False)), measures=(AUC, CHOICE)
+    )
+    records = [record(task, item, scores=(float(i), 0.0)) for i, item in enumerate(task.items)]
+    result = Result(task, tuple(records))
+    return Line("toy", result, (replace(result, name="blind"),))
+
+
+def test_a_figure_that_is_no_number_is_shown_as_such(queries: Documents, tmp_path: Path) -> None:
+    line = auc_line(queries, "aaaa")
+    write([line], tmp_path)
+    text = (tmp_path / "results.json").read_text()
+    assert "NaN" not in text
+    found = json.loads(text)[0]
+    assert found["figure"] == {"value": None, "low": None, "high": None}
+    assert found["floors"][0]["standing"] == "level"
+    assert str(rows([line])[0].figure) == "– [–]"
+    few = auc_line(queries, "ab" + "a" * 10).result
+    assert few.value("ROC AUC") == few.value("ROC AUC")
+    assert np.isnan(few.interval("ROC AUC")).all(), "every third resample has one label"
+    assert np.isfinite(auc_line(queries, "ab" * 10).result.interval("ROC AUC")).all()
+    assert interval(np.array([0.0] * 98 + [1.0, np.nan])) == interval(np.array([0.0] * 98 + [1.0]))
+
+
+def test_a_failing_measure_loses_no_answers(queries: Documents, tmp_path: Path) -> None:
+    def fails(items: object, records: object) -> np.ndarray:
+        raise DataError("no")
+
+    line = auc_line(queries, "ab")
+    broken = replace(line.result, task=replace(line.result.task, measures=(Measure("broken", fails, of="choice"),)))
+    with pytest.raises(DataError, match="no"):
+        write([Line("toy", broken)], tmp_path)
+    assert len((tmp_path / "predictions.jsonl").read_text().splitlines()) == 2
+
+
+def test_records_of_several_kinds_make_no_figure(queries: Documents) -> None:
+    result = auc_line(queries, "ab").result
+    mixed = replace(result, records=(result.records[0], replace(result.records[1], scores=None)))
+    with pytest.raises(DataError, match=f"{result.records[1].key}: choice: this record lacks what others of toy have"):
+        mixed.has("choice")
+
+
 @pytest.mark.parametrize("where", ["write_text", "replace"])
 def test_a_full_disk_is_said_and_leaves_nothing(
     where: str, lines: list[Line], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -285,7 +331,7 @@ def test_a_full_disk_is_said_and_leaves_nothing(
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(Path, where, full)
-    with pytest.raises(ResourceError, match=r"results\.json: the disk is full"):
+    with pytest.raises(ResourceError, match=r"predictions\.jsonl: the disk is full"):
         write(lines[:1], tmp_path)
     with pytest.raises(ResourceError, match=r"report\.html: the disk is full"):
         write_report(Report("A run", "What came out.", lines[:1]), tmp_path / "report.html")

@@ -274,7 +274,16 @@ def test_templates(queries: Documents) -> None:
     ]  # fmt: skip
     assert Template("A {answer}").document(document, "dax", key="b").key == "b"
     assert Template("A {answer}").document(document, "dax").meta == document.meta
-    for wrong in ("no place", "{} and {}", "{answer"):
+    for wrong in (
+        "no place",
+        "{} and {}",
+        "{answer",
+        "{answer!r}",
+        "{question.x} {}",
+        "{a[0]} {}",
+        "{a:>3} {}",
+        "{answer:}",
+    ):
         with pytest.raises(ConfigError):
             Template(wrong)
     with pytest.raises(DataError, match=r"a: .*'colour'"):

@@ -15,12 +15,10 @@ def labelled(scores: Float[ndarray, "n"], labels: Bool[ndarray, "n"]) -> Float[n
     """What each item adds to `roc_auc`: its score and its label.
 
     Raises:
-        DataError: a score that is no number, or labels that are all the same.
+        DataError: a score that is no number.
     """
     alike("labels", len(scores), len(labels))
     finite(scores, "score")
-    if labels.all() or not labels.any():
-        raise DataError("all items have the same label", field="labels", fix="AUC needs some of both.")
     return np.stack([scores, labels], axis=1).astype(float)
 
 

@@ -11,6 +11,7 @@ from sets import Set
 from lorgnette import benchmark as command
 from lorgnette.benchmark import benchmark
 from lorgnette.cli import main
+from lorgnette.errors import ConfigError
 from lorgnette.incontext.rices import Index
 from lorgnette.systems import frozen
 
@@ -41,7 +42,7 @@ def test_a_data_set_is_asked_and_asked_again_for_nothing(
     lines = (tmp_path / "out" / "predictions.jsonl").read_text().splitlines()
     models = {json.loads(line)["by"] for line in lines}
     assert models == {"model", "test-blind"}
-    assert (tmp_path / "out" / "rices" / "index.faiss").exists() == (select == "rices")
+    assert len(list((tmp_path / "out").glob("rices/*/index.faiss"))) == (select == "rices")
     monkeypatch.setattr(system, "read", lambda *given, **named: pytest.fail("it was asked again"))
     monkeypatch.setattr(Index, "__init__", lambda *given: pytest.fail("the index was built again"))
     main([*given, "--out", str(tmp_path / "out"), "--permutations", "2", "--scoring", "mean", "--balanced"])
@@ -54,6 +55,19 @@ def test_a_data_set_may_choose_its_own_examples(tmp_path: Path) -> None:
     benchmark(Path("run"), "open_ended_mi", data, reader=("shots=1", "ways=2"), **asked)
     first = json.loads((tmp_path / "out" / "predictions.jsonl").read_text().splitlines()[0])
     assert first["prompt"].count("<image>") == 3
+    with pytest.raises(ConfigError, match="support: open_ended_mi says itself which examples are shown"):
+        benchmark(Path("run"), "open_ended_mi", data, support=2, **asked)
+
+
+def test_another_support_has_another_index(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    data = folder_of("hateful_memes", tmp_path)
+    asked = {"shots": (1,), "select": "rices", "out": tmp_path / "out", "blind": False}
+    benchmark(Path("run"), "hateful_memes", data, **asked)
+    benchmark(Path("run"), "hateful_memes", data, support=1, **asked)
+    assert len(list((tmp_path / "out").glob("rices/*/index.faiss"))) == 2
+    monkeypatch.setattr(command, "opened", lambda run: (object(), "blind"))
+    with pytest.raises(ConfigError, match="select: rices needs an encoder of pictures"):
+        benchmark(Path("run"), "hateful_memes", data, **asked)
 
 
 @pytest.mark.parametrize(
@@ -65,14 +79,20 @@ def test_a_data_set_may_choose_its_own_examples(tmp_path: Path) -> None:
         (["hateful_memes", "--per-class", "1"], "only rices limits"),
         (["hateful_memes", "--template", "no place"], "has not exactly one place for the answer"),
         (["hateful_memes", "--reader", "colour=red"], "'colour=red' is no option of hateful_memes. It has"),
-        (["hateful_memes", "--beams", "0"], "at least one beam"),
+        (["coco", "--beams", "0"], "at least one beam"),
+        (["hateful_memes", "--beams", "2"], "hateful_memes generates no answers"),
+        (["hateful_memes", "--limit", "0"], "limit: 0 is too few"),
+        (["hateful_memes", "--support", "-1"], "support: -1 is too few"),
+        (["hateful_memes", "--batch", "0"], "batch: 0 is too few"),
+        (["hateful_memes", "--memory", "0"], "memory: 0 is too few"),
+        (["hateful_memes", "--zero", "text", "--shots", "4"], "zero: it says what 0 shots are"),
         (["hateful_memes", "--out", "taken"], "taken: out: this is a file"),
     ],
 )
 def test_mistakes_are_one_line(
     options: list[str], said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    data = folder_of("hateful_memes", tmp_path)
+    data = folder_of("coco" if options[0] == "coco" else "hateful_memes", tmp_path)
     monkeypatch.chdir(tmp_path)
     (tmp_path / "taken").write_text("")
     with pytest.raises(SystemExit) as end:
