@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from datetime import timedelta
@@ -96,6 +97,11 @@ def writable(folder: Path) -> Path:
     return folder
 
 
+def screen() -> Console:
+    """Standard output: a terminal as wide as it is, a file or pipe wide enough for the tables."""
+    return Console(width=None if sys.stdout.isatty() else 120)
+
+
 def conclude(lines: Sequence[Line], folder: Path, made: Mapping[str, Any], *, by: str | None = None) -> None:
     """Prints the figures and leaves all there is to say in the folder.
 
@@ -103,7 +109,7 @@ def conclude(lines: Sequence[Line], folder: Path, made: Mapping[str, Any], *, by
         made: what they were made with (`evaluation.made`).
         by: a field of the metadata to give the figures by, too.
     """
-    console = Console()
+    console = screen()
     sliced = keep(lines, folder, made, by=by)  # first, for a measure may fail
     console.print(console_table(lines))
     for table in console_tables(sliced):

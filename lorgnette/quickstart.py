@@ -8,7 +8,6 @@ tested on another hand's.
 
 import json
 import platform
-import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -17,8 +16,8 @@ from typing import Literal
 
 import numpy as np
 import torch
-from rich.console import Console
 
+from lorgnette.asking import screen
 from lorgnette.data.emoji import (
     HANDS,
     TEST_STYLES,
@@ -84,7 +83,7 @@ def quickstart(*, smoke: bool = False, folder: Path | None = None, seed: int = 0
         seed: of everything that is drawn.
     """
     given = dict(locals())
-    console, start = Console(width=None if sys.stdout.isatty() else 120), time.perf_counter()
+    console, start = screen(), time.perf_counter()
     scale = SMOKE if smoke else WHOLE
     folder = folder or Path("runs/smoke" if smoke else "runs/quickstart")
     resumed = (folder / "phases").exists()

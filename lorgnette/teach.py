@@ -17,8 +17,8 @@ import tyro
 from jaxtyping import Float
 from numpy import ndarray
 from PIL.Image import Resampling
-from rich.console import Console
 
+from lorgnette.asking import screen
 from lorgnette.data.augment import Augmented
 from lorgnette.data.files import open_pictures
 from lorgnette.data.split import Readable, divide
@@ -87,7 +87,7 @@ def teach(
         DataError: the data cannot be read, or nothing can be learnt from it; one message says what to do.
         ConfigError: the folder holds a run, or an option makes no sense.
     """
-    given, console, start = dict(locals()), Console(), time.perf_counter()
+    given, console, start = dict(locals()), screen(), time.perf_counter()
     require(steps >= 1, "steps", f"{steps} is less than 1")
     require(seed >= 0, "seed", f"{seed} is negative")
     if any((place / part).exists() for place in (folder, folder / "phases/1") for part in ("checkpoint", "state")):

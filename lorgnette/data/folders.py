@@ -133,6 +133,10 @@ def _subfolders(folder: Path) -> list[str]:
 
 
 def _no_pictures(folder: Path, subfolders: list[str]) -> DataError:
+    dangling = sorted(e.name for e in os.scandir(folder) if e.is_symlink() and not Path(e).exists())
+    if dangling:
+        problem = f"no picture, but {len(dangling)} links to files that are not there, such as {_some(dangling)}"
+        return DataError(problem, where=folder, fix="Bring the files that they lead to, or remove the links.")
     unread = [name for name in _files(folder) if name.lower().endswith(_UNREAD)]
     if unread:
         return DataError(

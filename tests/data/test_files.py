@@ -277,6 +277,13 @@ def test_paths_that_are_no_data(folder):
         open_pictures(folder / "list.json")
 
 
+def test_links_that_lead_nowhere_are_named(tmp_path):
+    (tmp_path / "cats").mkdir()
+    (tmp_path / "cats" / "a.png").symlink_to(tmp_path / "gone.png")
+    with pytest.raises(DataError, match=r"cats: no picture, but 1 links to files that are not there, such as a\.png"):
+        open_pictures(tmp_path / "cats")
+
+
 def test_folders_that_are_no_data(tmp_path):
     with pytest.raises(DataError, match="a folder without pictures"):
         open_pictures(tmp_path)
