@@ -22,6 +22,7 @@ from lorgnette.incontext.reading import Encodes, Prompted, Reading, words
 from lorgnette.incontext.requests import Answer, Reply, Request, Told
 from lorgnette.incontext.trie import Node, leaves, trie
 from lorgnette.language import Cache
+from lorgnette.language.packing import Packing
 from lorgnette.shapes import Batch
 
 CANDIDATES = 128
@@ -233,10 +234,12 @@ class Engine:
         remembered = sum(tensor[0].nbytes for tensor in cache.memory.values())
         for i, length in zip(order, lengths, strict=True):
             longest = max(longest, length)
-            # What all rows share is kept once, and laid beside each row's own in one block after the other.
-            beside = 2 * (before.seen.shape[1] + longest) / self.system.language.num_blocks
-            row = (own + longest + beside) * self._position(before.cache) + remembered
-            size = (len(piece) + 1) * copies * row
+            rows = (len(piece) + 1) * copies
+            # What all rows share is kept once; where it is not worth packing them, it is laid beside each row's own, in
+            # one block after the other.
+            packs = Packing(rows, longest, before.seen.shape[1] - own, own).pays
+            beside = 0 if packs else 2 * (before.seen.shape[1] + longest) / self.system.language.num_blocks
+            size = rows * ((own + longest + beside) * self._position(cache) + remembered)
             if piece and (len(piece) == self.batch_size or size > self.memory):
                 yield piece
                 piece, longest = [], length

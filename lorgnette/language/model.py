@@ -6,6 +6,7 @@ tokens B T --embed--> B T D --[before_block] block 0 ... [before_block] block n-
 import inspect
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from transformers import PreTrainedModel
 from lorgnette.errors import ConfigError
 from lorgnette.language import fingerprint, masks
 from lorgnette.language.cache import Cache, ForwardCache
+from lorgnette.language.packing import Packing
 from lorgnette.language.tokenizer import Tokenizer
 
 BeforeBlock = Callable[[int, Float[Tensor, "B T D"]], Float[Tensor, "B T D"]]
@@ -109,6 +111,14 @@ class LanguageModel(nn.Module):
             raise ConfigError(f"the cache has {cache.batch} rows, the input {batch}", fix="fork(batch) or select() it.")
         if not torch.is_autocast_enabled(x.device.type):
             x = x.to(self.dtype)
+        if (
+            cache is not None
+            and positions is not None
+            and mask is not None
+            and self._packs
+            and (packing := Packing.of(cache, length)).pays
+        ):
+            return self._packed(packing, x, positions, mask, cache, before_block)
         reading = None if cache is None else ForwardCache(cache)
         at = positions
         if at is None:
@@ -196,6 +206,45 @@ class LanguageModel(nn.Module):
             return fingerprint.of_folder(self.source)
         tensors = {id(t): (name, t) for name, t in sorted(self.lm.state_dict(keep_vars=True).items(), reverse=True)}
         return fingerprint.of_tensors(sorted(tensors.values(), key=lambda pair: pair[0]))
+
+    def _packed(
+        self,
+        packing: Packing,
+        x: Tensor,
+        positions: Tensor,
+        mask: Tensor,
+        cache: Cache,
+        before_block: BeforeBlock | None,
+    ) -> Tensor:
+        """The same forward with the rows as one row, so that what they share is not copied."""
+        one = packing.cache(cache)
+
+        def hook(block: int, x: Tensor) -> Tensor:
+            assert before_block is not None
+            return packing.packed(before_block(block, packing.unpacked(x)))
+
+        hidden = self(
+            packing.packed(x),
+            positions=positions.reshape(1, -1),
+            mask=packing.mask(mask),
+            cache=one,
+            before_block=None if before_block is None else hook,
+        )
+        new = [(packing.split(keys), packing.split(values)) for keys, values in one.layers]
+        old = cache.layers or [(keys[:, :, :0], values[:, :, :0]) for keys, values in new]
+        cache.layers = [
+            (torch.cat([k, more_k], 2), torch.cat([v, more_v], 2))
+            for (k, v), (more_k, more_v) in zip(old, new, strict=True)
+        ]
+        assert cache.positions is not None
+        cache.positions = torch.cat([cache.positions, positions], 1)
+        return packing.unpacked(hidden)
+
+    @cached_property
+    def _packs(self) -> bool:
+        """Whether the model places tokens by given positions alone, wherever they stand."""
+        given = "position_ids" in inspect.signature(self.lm.get_decoder().forward).parameters
+        return given and "local" not in getattr(self.lm.config, "attention_layers", ())
 
     def _with_added(self, logits: Tensor, hidden: Tensor, rows: Tensor | None) -> Tensor:
         table = self.added if self.added_head is None else self.added_head

@@ -9,7 +9,7 @@ from torch import Tensor
 from transformers import LlamaConfig, LlamaForCausalLM, MambaConfig, MambaForCausalLM
 
 from lorgnette.errors import ConfigError
-from lorgnette.language import Cache, LanguageModel
+from lorgnette.language import Cache, LanguageModel, packing
 from lorgnette.language.tiny import byte_tokenizer
 
 BY_ORDER = {"mpt"}  # ALiBi by the order of tokens, without explicit positions
@@ -248,3 +248,24 @@ def test_models_without_keys_and_values_are_refused() -> None:
     del lm.model.layers[1]
     with pytest.raises(ConfigError, match="list of 2 blocks"):
         LanguageModel(lm, byte_tokenizer(), "cut")
+
+
+def test_rows_that_share_a_beginning_are_read_as_one(model: LanguageModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Packed or side by side, hidden states and what is kept are the same, over several readings."""
+    tokens = torch.randint(3, model.vocab_size, (3, 24), generator=torch.Generator().manual_seed(3))
+    _, parent = read(model, tokens[:1, :12])
+    told = {}
+    for name, worth in (("packed", 1 << 30), ("side by side", 0)):
+        monkeypatch.setattr(packing, "WORTH", worth)
+        cache, hidden = parent.fork(3), []
+        for first, last in ((12, 17), (17, 18), (18, 21)):
+            steps = torch.arange(first, last)
+            valid = (torch.arange(last) <= steps[:, None]).expand(3, -1, -1)
+            x = model.embed(tokens[:, first:last])
+            hidden.append(model(x, positions=steps.expand(3, -1), mask=valid, cache=cache))
+        told[name] = torch.cat(hidden, 1), cache
+    close(told["packed"][0], told["side by side"][0])
+    for (k, v), (k0, v0) in zip(told["packed"][1].layers, told["side by side"][1].layers, strict=True):
+        close(k, k0)
+        close(v, v0)
+    assert torch.equal(told["packed"][1].positions, told["side by side"][1].positions)
