@@ -4,6 +4,7 @@ import hashlib
 import json
 import math
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from lorgnette.document import Audio, Document, Region, Targets, Text
-from lorgnette.errors import DataError
+from lorgnette.errors import DataError, LorgnetteError
 from lorgnette.evaluation.items import Item
 from lorgnette.evaluation.pictures import Kept, keep, shown
 from lorgnette.evaluation.records import Record
@@ -73,10 +74,13 @@ class Prediction:
 
 
 def predictions(line: str, result: Result, *, floor: bool = False) -> list[Prediction]:
-    """What a result has to say of every item."""
-    found = {name: result.rows(name).tolist() for name in result.measures}
-    figures = tuple(name for name, measure in result.measures.items() if measure.figure is not None)
-    choices = tuple(name for name, measure in result.measures.items() if measure.of == "choice")
+    """What a result has to say of every item; a measure that fails is left out, and told when its figure is made."""
+    found: dict[str, list[list[float]]] = {}
+    for name in result.measures:
+        with suppress(LorgnetteError):
+            found[name] = result.rows(name).tolist()
+    figures = tuple(name for name in found if result.measures[name].figure is not None)
+    choices = tuple(name for name in found if result.measures[name].of == "choice")
     return [
         Prediction(
             line,

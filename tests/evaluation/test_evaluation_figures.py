@@ -290,7 +290,7 @@ def test_a_figure_that_is_no_number_is_shown_as_such(queries: Documents, tmp_pat
     write([line], tmp_path)
     text = (tmp_path / "results.json").read_text()
     assert "NaN" not in text
-    found = json.loads(text)[0]
+    found = json.loads(text)["rows"][0]
     assert found["figure"] == {"value": None, "low": None, "high": None}
     assert found["floors"][0]["standing"] == "level"
     assert str(rows([line])[0].figure) == "– [–]"
