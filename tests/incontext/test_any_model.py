@@ -11,18 +11,21 @@ import numpy as np
 import PIL.Image
 import pytest
 import torch
+import transformers
+from packaging.version import Version
 from transformers import GenerationConfig
 
 sys.path.insert(0, str(Path(__file__).parent))
 import foreign_models as made
 
 from lorgnette.document import Document, Image, Text, Video
-from lorgnette.errors import ConfigError, ContextError, DataError
+from lorgnette.errors import ConfigError, ContextError, DataError, ResourceError
 from lorgnette.evaluation.items import Item
 from lorgnette.evaluation.run import evaluate
 from lorgnette.evaluation.task import Task
 from lorgnette.incontext.decoding import Decoding
 from lorgnette.incontext.foreign import Paired, TransformersModel, load
+from lorgnette.incontext.foreign.model import OLDEST
 from lorgnette.incontext.requests import Answers, Request
 from lorgnette.prompts import prompt
 
@@ -40,7 +43,10 @@ CLASSES = {
     "lfm2-vl": (made.lfm2_vl, "Among", False, False),
 }
 # PaliGemma's processor is not yet written for NumPy 2.
-pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning"),
+    pytest.mark.skipif(Version(transformers.__version__).release < OLDEST, reason="it needs a later transformers"),
+]
 WORDS = (" cat", " cat face", " dog", " c", "", " a much longer answer")
 
 
@@ -433,3 +439,10 @@ def test_from_a_folder(tmp_path, llava):
     (tmp_path / "model.safetensors").write_bytes(b"no tensors")
     with pytest.raises(Exception, match="its weights cannot be read"):
         load(str(tmp_path))
+
+
+def test_an_older_transformers_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    model, processor = made.llava()
+    monkeypatch.setattr("lorgnette.incontext.foreign.model.OLDEST", (99, 1))
+    with pytest.raises(ResourceError, match=r"transformers: transformers 5\..* Install 99\.1 or a later one"):
+        TransformersModel(model, processor)

@@ -23,14 +23,19 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
+import transformers
+from packaging.version import Version
 from transformers import GenerationConfig, PreTrainedModel, StoppingCriteria
 
-from lorgnette.errors import ConfigError, ContextError
+from lorgnette.errors import ConfigError, ContextError, ResourceError
 from lorgnette.incontext.decoding import Decoding
 from lorgnette.incontext.foreign.reader import Read, Reader
 from lorgnette.incontext.foreign.writer import Writer, Written
 from lorgnette.incontext.requests import Answer, Reply, Request, Told
 from lorgnette.language import Tokenizer
+
+OLDEST = (5, 23)
+"""The transformers with which generation goes on from a prompt's cache exactly, beams too."""
 
 LIMITS = ("max_position_embeddings", "max_sequence_length", "max_seq_len")
 
@@ -51,6 +56,7 @@ class TransformersModel:
         reader: how prompts and pictures are read, and what is shared.
 
     Raises:
+        ResourceError: transformers is older than `OLDEST`.
         ConfigError: the model cannot generate, is an encoder-decoder, or lets a prompt see what follows it; the
             processor is missing, incomplete or another model's.
     """
@@ -66,6 +72,10 @@ class TransformersModel:
         batch_size: int = 32,
         context: int | None = None,
     ) -> None:
+        if Version(transformers.__version__).release < OLDEST:
+            needed = ".".join(map(str, OLDEST))
+            problem = f"transformers {transformers.__version__} does not generate from a given cache as {needed} does"
+            raise ResourceError(problem, where="transformers", fix=f"Install {needed} or a later one.")
         name = type(model).__name__
         if not isinstance(model, PreTrainedModel) or not model.can_generate():
             raise ConfigError(f"{name} has no generate", field="model", fix="Take one of AutoModelForImageTextToText.")
