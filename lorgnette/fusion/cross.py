@@ -12,9 +12,9 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 from torch.nn.functional import scaled_dot_product_attention
 
-from lorgnette.document import Document, Image, Text
-from lorgnette.errors import ContextError, DataError
-from lorgnette.layout import Layout, Span
+from lorgnette.document import Image
+from lorgnette.fusion.inline import InlineLayout
+from lorgnette.layout import Span
 from lorgnette.nn import Attention, FeedForward, squared_relu
 from lorgnette.shapes import Batch
 
@@ -147,29 +147,11 @@ def pictures_of(batch: Batch, known: Bool[Tensor, "B"] | None, number: int) -> I
     return torch.where(batch.latest >= 0, here, before)
 
 
-class CrossLayout(Layout):
+class CrossLayout(InlineLayout):
     """`[BOS] part part ... [EOS]`; a picture is the text `marker`, from which on it is looked at."""
 
     marker: str = "<image>"
 
-    def spans(self, document: Document, *, begin: bool = True) -> list[Span]:
-        """The document's parts in order, BOS before (where it begins here) and EOS after them."""
-        spans = [Span((self.tokenizer.bos,))] if begin and self.tokenizer.bos is not None else []
-        marker = tuple(self.tokenizer.encode(self.marker))
-        for part in document.parts:
-            if isinstance(part, Text):
-                spans.append(Span(tuple(self.tokenizer.encode(part.text)), part.weight))
-            elif isinstance(part, Image):
-                spans.append(Span(marker, picture=self.shown(part)))
-            else:
-                raise DataError(f"this system reads text and images, not {type(part).__name__}", where=document.key)
-        if document.parts and isinstance(last := document.parts[-1], Text) and last.weight:
-            spans.append(Span((self.tokenizer.eos,), last.weight))
-        length = sum(self.length(span) for span in spans)
-        if length > self.context:
-            raise ContextError(
-                f"{length} positions do not fit the language model's context of {self.context}",
-                where=document.key,
-                fix="Shorten the text, or show fewer examples.",
-            )
-        return spans
+    def picture(self, part: Image) -> Span:
+        """The marker's tokens, and the picture with them."""
+        return Span(tuple(self.tokenizer.encode(self.marker)), picture=self.shown(part))

@@ -22,7 +22,7 @@ class InlineLayout(Layout):
             if isinstance(part, Text):
                 spans.append(Span(tuple(self.tokenizer.encode(part.text)), part.weight))
             elif isinstance(part, Image) and self.transform is not None:
-                spans.append(Span(picture=self.shown(part)))
+                spans.append(self.picture(part))
             else:
                 reads = "text only" if self.transform is None else f"text and images, not {type(part).__name__}"
                 raise DataError(f"this system reads {reads}", where=document.key)
@@ -36,6 +36,10 @@ class InlineLayout(Layout):
                 fix="Shorten the text, or show fewer examples.",
             )
         return spans
+
+    def picture(self, part: Image) -> Span:
+        """What a picture becomes: its embeddings' places."""
+        return Span(picture=self.shown(part))
 
 
 def insert(words: Float[Tensor, "B T E"], visual: Float[Tensor, "N Q E"], batch: Batch) -> Float[Tensor, "B T E"]:
