@@ -1,12 +1,12 @@
 """The in-context engine: prompts in, answers and likelihoods out.
 
-Every distinct picture is encoded once. Prompts form a trie of parts (`trie.py`): what several begin with runs through
-the language model once, and each goes on from a fork of its keys and values. All candidate answers of a prompt are
-scored in one pass, as a token trie under a tree mask. Results do not depend on batch size, padding, the order of
-prompts, or on what is shared.
+Every distinct picture is encoded once, when the first prompt that shows it is read. Prompts form a trie of parts
+(`trie.py`): what several begin with runs through the language model once, and each goes on from a fork of its keys and
+values. All candidate answers of a prompt are scored in one pass, as a token trie under a tree mask. Results do not
+depend on batch size, padding, the order of prompts, or on what is shared.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
 import torch
@@ -18,6 +18,7 @@ from lorgnette.errors import ContextError, DataError
 from lorgnette.incontext.candidates import Trie, likelihoods
 from lorgnette.incontext.decoding import Decoding
 from lorgnette.incontext.generation import answers, beam_answers
+from lorgnette.incontext.kept import Kept
 from lorgnette.incontext.reading import Encodes, Prompted, Reading, words
 from lorgnette.incontext.requests import Answer, Reply, Request, Told
 from lorgnette.incontext.trie import Node, leaves, trie
@@ -39,6 +40,8 @@ class Engine:
             more. A batch is held for every level of the trie at once.
         chunk: rows of the vocabulary head computed together; bounds memory too.
         pictures: how many the vision encoder sees together.
+        kept: bytes that what is read of pictures may take, from one run to the next. What a run still needs is kept in
+            any case: no picture is encoded twice in a run.
     """
 
     def __init__(
@@ -49,11 +52,12 @@ class Engine:
         memory: int = 1 << 30,
         chunk: int = 128,
         pictures: int = 16,
+        kept: int = 1 << 28,
     ) -> None:
         self.system, self.batch_size, self.memory, self.chunk = system, batch_size, memory, chunk
         self.pictures = pictures
         self.device = next(system.language.parameters()).device
-        self.seen: dict[str, Float[Tensor, "Q E"]] = {}
+        self.seen: Kept[Float[Tensor, "Q E"]] = Kept(kept, lambda visual: visual.nbytes)
         self.num_encoded = self.num_read = 0
 
     def generate(self, prompts: Sequence[Document], decoding: Decoding | None = None) -> list[Answer]:
@@ -83,9 +87,9 @@ class Engine:
         if not requests:
             return []
         self.check(requests)
-        self._encode([request.prompt for request in requests])
         shown = [self._shown(request.prompt) for request in requests]
         root = leaves(shown, self._length) if isinstance(self.system, Encodes) else trie(shown, self._length)
+        self.seen.expect(picture.digest for parts in root.all_parts() for picture in _pictures(parts))
         work = _Work(requests, told)
         start = Reading.nothing(self.system.language, self.device)
         if not isinstance(self.system, Encodes):
@@ -172,14 +176,10 @@ class Engine:
                 problem = f"{read} positions and an answer of {answer} do not fit the context of {layout.context}"
                 raise ContextError(problem, where=document.key, fix="Shorten the text, or show fewer examples.")
 
-    def _encode(self, prompts: Sequence[Document]) -> None:
-        """Runs vision and connector on the pictures not seen yet, each once."""
+    def _encode(self, pictures: Mapping[str, Image]) -> None:
+        """Runs vision and connector on those not seen yet."""
         layout = self.system.layout
-        fresh: dict[str, Image] = {}
-        for document in prompts:
-            for picture in map(layout.shown, document.images):
-                if picture.digest not in self.seen:
-                    fresh[picture.digest] = picture
+        fresh = [name for name in pictures if name not in self.seen]
         features = layout.features or {}
         for known in (True, False):  # apart, so that an unknown picture sends no known one through vision
             names = [name for name in fresh if (name in features) == known]
@@ -188,15 +188,18 @@ class Engine:
                 if known:
                     patches = torch.stack([features[name] for name in part]).to(self.device)
                 else:
-                    images = torch.stack([layout.pixels(fresh[name]) for name in part])
+                    images = torch.stack([layout.pixels(pictures[name]) for name in part])
                     patches = self.system.see(images.to(self.device))
                     self.num_encoded += len(part)
-                self.seen |= dict(zip(part, self.system.look(patches), strict=True))
+                for name, visual in zip(part, self.system.look(patches), strict=True):
+                    self.seen[name] = visual.clone()  # a view would keep its neighbours
 
     def _arrange(self, documents: Sequence[Document], *, begin: bool) -> tuple[Batch, Float[Tensor, "N Q E"] | None]:
         """Words, and what is read of their pictures; `begin` puts the beginning-of-sequence token first."""
         batch, pictures = self.system.layout.arrange(documents, begin=begin)
+        self._encode(pictures)
         visual = torch.stack([self.seen[name] for name in pictures]) if pictures else None
+        self.seen.used(picture.digest for document in documents for picture in _pictures(document.parts))
         return batch.to(self.device), visual
 
     def _read(self, before: Reading, batch: Batch, visual: Float[Tensor, "N Q E"] | None) -> Reading:
@@ -213,7 +216,8 @@ class Engine:
 
     def _length(self, part: Part) -> int:
         layout = self.system.layout
-        return len(layout.tokenizer.encode(part.text)) if isinstance(part, Text) else layout.queries
+        part = replace(part, weight=0.0) if isinstance(part, Text) else part
+        return sum(map(layout.length, layout.spans(Document((part,)), begin=False)))
 
     def _trie(self, candidates: Sequence[str], eos: bool) -> Trie:
         tokenizer = self.system.layout.tokenizer
@@ -256,6 +260,10 @@ class Engine:
 
     def _rows(self, rows: Sequence[int]) -> Tensor:
         return torch.tensor(rows, dtype=torch.long, device=self.device)
+
+
+def _pictures(parts: Sequence[Part]) -> list[Image]:
+    return [part for part in parts if isinstance(part, Image)]
 
 
 class _Work:

@@ -1,6 +1,6 @@
 """Prompts as a trie of parts: what several prompts begin with is one node, and is read once."""
 
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
 from lorgnette.document import Document, Image, Part, Text, Video
@@ -24,6 +24,12 @@ class Node:
     length: int = 0
     ends: list[int] = field(default_factory=list)
     children: list["Node"] = field(default_factory=list)
+
+    def all_parts(self) -> Iterator[tuple[Part, ...]]:
+        """The parts of this node and of all below it, node by node."""
+        yield self.parts
+        for child in self.children:
+            yield from child.all_parts()
 
 
 def trie(prompts: Sequence[Document], length: Callable[[Part], int], *, least: int = LEAST) -> Node:

@@ -9,6 +9,7 @@ from lorgnette.errors import DataError
 from lorgnette.fusion.inline import insert
 from lorgnette.incontext.decoding import Decoding
 from lorgnette.incontext.engine import Engine
+from lorgnette.incontext.requests import Request
 from lorgnette.prompts import prompt
 from lorgnette.systems import frozen
 
@@ -96,6 +97,23 @@ def test_each_distinct_picture_is_encoded_once(system):
     engine.score(asked, [CANDIDATES] * len(asked))
     engine.generate(asked, Decoding(2))
     assert engine.num_encoded == 3 + 5
+
+
+def test_pictures_are_encoded_when_their_prompt_is_read_and_let_go_of_after(system, monkeypatch):
+    alone = [prompt(document(i, "x", "This is"), []) for i in range(6)]
+    engine = Engine(system, batch_size=2, pictures=1, kept=0)
+    encoded: list[int] = []
+    see = system.see
+    monkeypatch.setattr(system, "see", lambda images: (encoded.append(len(images)), see(images))[1])
+    before = []
+    engine.run([Request(p, ("a",)) for p in alone], told=lambda number, reply: before.append(len(encoded)))
+    assert before == [2, 2, 4, 4, 6, 6], "an answer waits for its own batch's pictures only"
+    assert engine.seen.held == 0
+    keeping = Engine(system, batch_size=2)
+    kept, anew = (torch.cat(one.score(alone, [("a",)] * 6)) for one in (keeping, engine))
+    assert torch.allclose(kept, anew, atol=1e-5)
+    keeping.score(alone, [("a",)] * 6)
+    assert keeping.num_encoded == 6
 
 
 def test_known_features_are_used_though_others_are_missing(system, monkeypatch):

@@ -8,6 +8,7 @@
 """
 
 import inspect
+from collections.abc import Iterable
 from typing import Any, Protocol
 
 import torch
@@ -17,6 +18,10 @@ from transformers.modeling_outputs import BaseModelOutputWithPooling
 
 from lorgnette.document import Image
 from lorgnette.incontext.foreign.writer import Writer, Written
+from lorgnette.incontext.kept import Kept
+
+KEPT = 1 << 30
+"""Bytes of features that are kept for later prompts."""
 
 
 class NotEncodable(Exception):
@@ -74,7 +79,7 @@ class Among:
     def __init__(self, pixels: Pixels, example: Written) -> None:
         self.model, self.writer, self.names = pixels.model, pixels.writer, pixels.names
         self.num_encoded = 0
-        self.seen: dict[str, tuple[str, Any, dict[str, Tensor]]] = {}
+        self.seen: Kept[tuple[str, Any, dict[str, Tensor]]] = Kept(KEPT, _bytes)
         if "mm_encoder_outputs" not in _arguments(self.model.forward) or not hasattr(self.model, "get_image_features"):
             raise NotEncodable
         expected = pixels.tokens(example)
@@ -124,7 +129,7 @@ class Beside:
     def __init__(self, pixels: Pixels, example: Written) -> None:
         self.model, self.writer, self.names = pixels.model, pixels.writer, pixels.names
         self.num_encoded = 0
-        self.seen: dict[str, Tensor] = {}
+        self.seen: Kept[Tensor] = Kept(KEPT, _bytes)
         if "image_encoder_embeddings" not in _arguments(self.model.forward):
             raise NotEncodable
 
@@ -162,3 +167,12 @@ def placed(model: PreTrainedModel, tensors: dict[str, Tensor]) -> dict[str, Tens
 
 def _arguments(function: Any) -> set[str]:
     return set(inspect.signature(function).parameters)
+
+
+def _bytes(value: Any) -> int:
+    """Of the tensors in a nest of containers."""
+    if isinstance(value, Tensor):
+        return value.nbytes
+    if isinstance(value, dict):
+        value = value.values()
+    return sum(map(_bytes, value)) if isinstance(value, Iterable) and not isinstance(value, str) else 0
