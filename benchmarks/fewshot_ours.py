@@ -181,7 +181,7 @@ def measure(spec: dict[str, Any]) -> dict[str, Any]:
         pictures = [Image(array) for array in arrays]  # anew, so that nothing is known of them
         if features is not None:
             system.layout.features = {p.digest: row for p, row in zip(pictures, features, strict=True)}
-        engine = Timed(system, memory=spec.get("memory", 1 << 28))
+        engine = Timed(system, memory=spec.get("memory", 1 << 27))
         replies = engine.run(requests(spec, pictures))
         seconds.append(time.perf_counter() - start)
         cpu.append(time.process_time() - busy)
