@@ -9,19 +9,21 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from lorgnette.data.source import Source
-from lorgnette.document import Image
+from lorgnette.document import Image, Video
 from lorgnette.errors import DataError
+from lorgnette.layout import joined
 
-Features = dict[str, Float[Tensor, "P D"]]
+Features = dict[str, Float[Tensor, "*F P D"]]
+"""By digest: a picture's patches, or those of every frame of a clip."""
 
 
 @runtime_checkable
 class Shows(Protocol):
     """A layout that knows which picture is really shown (the blind controls show another), and its pixels."""
 
-    def shown(self, picture: Image) -> Image: ...
+    def shown(self, picture: Image | Video) -> Image | Video: ...
 
-    def pixels(self, picture: Image) -> Float[Tensor, "C H W"]: ...
+    def pixels(self, picture: Image | Video) -> Float[Tensor, "*F C H W"]: ...
 
 
 @runtime_checkable
@@ -45,7 +47,7 @@ def precompute(
     batch_size: int = 32,
     progress: Callable[[int, int], None] | None = None,
 ) -> Features:
-    """Patches of every distinct picture of `sources`, in float32, on the CPU.
+    """Patches of every distinct picture and clip of `sources`, in float32, on the CPU.
 
     A picture that cannot be read is left out: a layout then tries to decode it, and training counts what is broken.
 
@@ -57,24 +59,27 @@ def precompute(
     """
     layout, device = system.layout, next(system.parameters()).device
     features = dict(known or {})
-    pictures: dict[str, Image] = {}
+    pictures: dict[str, Image | Video] = {}
     for source in sources:
         for i in range(len(source)):
             with suppress(DataError):
-                for picture in map(layout.shown, source[i].images):
+                for picture in map(layout.shown, source[i].media):
                     if picture.digest not in features:
                         pictures.setdefault(picture.digest, picture)
     names = list(pictures)
     for i in range(0, len(names), batch_size):
         part = names[i : i + batch_size]
-        pixels: dict[str, Float[Tensor, "C H W"]] = {}
+        pixels: dict[str, Float[Tensor, "*F C H W"]] = {}
         for name in part:
             with suppress(DataError):
                 pixels[name] = layout.pixels(pictures[name])
         if pixels:
-            patches = system.see(torch.stack(list(pixels.values())).to(device)).float().cpu()
+            images, frames = joined(list(pixels.values()), 3)
+            patches = torch.cat([system.see(some.to(device)).float().cpu() for some in images.split(batch_size)])
+            counts = [1] * len(pixels) if frames is None else frames.tolist()
             # A clone each: a row of the batch's tensor would keep the whole of it alive.
-            features |= {name: row.clone() for name, row in zip(pixels, patches, strict=True)}
+            for name, rows in zip(pixels, patches.split(counts), strict=True):
+                features[name] = (rows[0] if pixels[name].ndim == 3 else rows).clone()
         if progress is not None:
             progress(i + len(part), len(names))
     return features

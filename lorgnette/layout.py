@@ -11,10 +11,10 @@ from functools import lru_cache
 
 import PIL.Image
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
-from lorgnette.document import Document, Image
+from lorgnette.document import Document, Image, Video
 from lorgnette.errors import DataError
 from lorgnette.language import Tokenizer
 from lorgnette.shapes import Batch
@@ -26,11 +26,15 @@ class Span:
     """One part of a document, laid out: `tokens`, or the `picture` whose embeddings stand here.
 
     With both, the tokens mark the place from which on the picture is looked at.
+
+    Attributes:
+        looks: which of the document's pictures these positions look at; None is the last one so far.
     """
 
     tokens: tuple[int, ...] = ()
     weight: float = 0.0
-    picture: Image | None = None
+    picture: Image | Video | None = None
+    looks: int | None = None
 
 
 @dataclass
@@ -43,7 +47,10 @@ class Layout(ABC):
         queries: Q, positions per picture; 0 where pictures take none.
         blind: show a black picture instead of every picture (the blind controls).
         ends: tokens that end an answer, besides end-of-sequence.
-        features: patches by picture digest, where a frozen encoder has been run once; no picture is decoded then.
+        end: the text that closes a worked example, where a task has no other.
+        features: patches by picture digest, where a frozen encoder has been run once; no picture is decoded then. Of a
+            clip, those of each frame.
+        rate: frames per second at which a clip is read, and `frames`, the most of them.
     """
 
     tokenizer: Tokenizer
@@ -52,7 +59,10 @@ class Layout(ABC):
     queries: int = 0
     blind: bool = False
     ends: tuple[int, ...] = ()
-    features: Mapping[str, Float[Tensor, "P D"]] | None = None
+    end: str = "\n"
+    features: Mapping[str, Float[Tensor, "*F P D"]] | None = None
+    rate: float = 1.0
+    frames: int = 8
 
     @abstractmethod
     def spans(self, document: Document, *, begin: bool = True) -> list[Span]:
@@ -66,18 +76,20 @@ class Layout(ABC):
         """Positions that it takes."""
         return self.queries if span.picture is not None and not span.tokens else len(span.tokens)
 
-    def shown(self, picture: Image) -> Image:
-        """The picture, or the black one of the blind controls."""
+    def shown(self, picture: Image | Video) -> Image | Video:
+        """The picture or clip, or the black picture of the blind controls."""
         return _black(self._sight.size) if self.blind else picture
 
-    def pixels(self, picture: Image) -> Float[Tensor, "C H W"]:
-        """What the encoder reads."""
+    def pixels(self, picture: Image | Video) -> Float[Tensor, "*F C H W"]:
+        """What the encoder reads: of a clip, its frames."""
+        if isinstance(picture, Video):
+            return torch.stack([self._sight(frame) for frame in picture.frames(self.rate, self.frames)])
         return self._sight(picture.open())
 
-    def arrange(self, documents: Sequence[Document], *, begin: bool = True) -> tuple[Batch, dict[str, Image]]:
+    def arrange(self, documents: Sequence[Document], *, begin: bool = True) -> tuple[Batch, dict[str, Image | Video]]:
         """The batch without its pictures, and the distinct pictures by digest, in the order of `Batch.media`'s rows."""
         laid_out = [self.spans(document, begin=begin) for document in documents]
-        pictures: dict[str, Image] = {}
+        pictures: dict[str, Image | Video] = {}
         rows: dict[str, int] = {}
         media = []
         for spans in laid_out:
@@ -99,7 +111,7 @@ class Layout(ABC):
             for span in spans:
                 end = t + self.length(span)
                 seen += span.picture is not None
-                latest[b, t:end] = seen
+                latest[b, t:end] = seen if span.looks is None else span.looks
                 if span.picture is not None and not span.tokens:
                     slots[b, t:end] = torch.arange(slot, slot + self.queries)
                     slot += self.queries
@@ -127,9 +139,9 @@ class Layout(ABC):
         if not pictures:
             return batch
         if self.features is not None and all(digest in self.features for digest in pictures):
-            batch.patches = torch.stack([self.features[digest] for digest in pictures])
+            batch.patches, batch.frames = joined([self.features[digest] for digest in pictures], 2)
         else:
-            batch.images = torch.stack([self.pixels(picture) for picture in pictures.values()])
+            batch.images, batch.frames = joined([self.pixels(picture) for picture in pictures.values()], 3)
         return batch
 
     @property
@@ -137,6 +149,18 @@ class Layout(ABC):
         if self.transform is None:
             raise DataError("this system reads text only", fix="Choose one that sees.")
         return self.transform
+
+
+def joined(media: Sequence[Float[Tensor, "..."]], axes: int) -> tuple[Float[Tensor, "N ..."], Int[Tensor, "L"] | None]:
+    """Pictures, and the frames of clips, one after the other; and the number of each, where there are clips.
+
+    Args:
+        axes: of a picture; a clip has one more.
+    """
+    if all(one.ndim == axes for one in media):
+        return torch.stack(list(media)), None
+    clips = [one if one.ndim > axes else one[None] for one in media]
+    return torch.cat(clips), torch.tensor([len(clip) for clip in clips])
 
 
 @lru_cache

@@ -102,6 +102,7 @@ class Run:
         prepare: called with the system on its device before anything is read: what a frozen encoder sees can be
             computed there once and for all.
         clip: the largest global norm of the gradient; None does not clip.
+        turns: streams take turns, one to an update: the ablation of adding up their gradients ("round robin").
         accumulate: parts a batch is cut into, to save memory; their losses are averaged by the weight of their tokens.
         precision: "bf16" runs the forward pass under autocast.
         gradient_checkpointing: the language model recomputes its blocks in backward, to save memory.
@@ -126,6 +127,7 @@ class Run:
     optimizer: Optimizer = field(default_factory=Optimizer)
     schedule: Schedule = field(default_factory=Schedule)
     clip: float | None = None
+    turns: bool = False
     accumulate: int = 1
     precision: Literal["fp32", "bf16"] = "fp32"
     gradient_checkpointing: bool = False
@@ -177,6 +179,7 @@ class Run:
             "arguments",
             "steps",
             "clip",
+            "turns",
             "accumulate",
             "precision",
             "gradient_checkpointing",

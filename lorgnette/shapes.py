@@ -28,11 +28,14 @@ class Batch:
         weights: the share of the loss taken for predicting this token from what comes before it; 0 elsewhere.
         valid: False at padding.
         slots: which embedding of the sample's media stands at this position, counted as `m * Q + q`; -1 for text.
-        latest: which of its sample's media a position saw last, itself included; -1 where there was none. None where no
-            media are read so.
+        latest: which of its sample's media a position looks at, by default the one it saw last, itself included; -1
+            where there is none. None where no media are read so.
         media: for every sample, the row of `images` of each of its media; -1 where it has fewer.
-        images: the distinct pictures of the batch, preprocessed; None where there are none or `patches` is given.
+        images: the distinct pictures of the batch, preprocessed; None where there are none or `patches` is given. Of a
+            clip, its frames, one after the other.
         patches: what the vision encoder made of them, where that is known already (a frozen encoder run once).
+        frames: where some media are clips: how many of the N images each of the batch's distinct media takes, in order.
+            `media` then counts these. None: one each.
         keys: the documents' keys, for errors and predictions.
     """
 
@@ -43,6 +46,7 @@ class Batch:
     media: Int[Tensor, "B M"]
     images: Float[Tensor, "N C H W"] | None = None
     patches: Float[Tensor, "N P D"] | None = None
+    frames: Int[Tensor, "L"] | None = None
     latest: Int[Tensor, "B T"] | None = None
     keys: tuple[str, ...] = ()
 

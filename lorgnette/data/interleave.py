@@ -12,7 +12,7 @@ END = "\n"
 
 
 class Interleaved:
-    """The i-th document is the i-th of `pairs` and others drawn at random, in random order, parted by `END`.
+    """The i-th document is the i-th of `pairs` and others drawn at random, in random order, parted by `end`.
 
     Half of the documents show one caption twice, under two different pictures: a language model that has read the first
     may use it. Where no other picture has the caption, there is none to show. Captions carry loss wherever they stand,
@@ -23,10 +23,13 @@ class Interleaved:
         size: how many make one; all of them where there are fewer.
         again: the share of documents in which a caption comes twice, where it can.
         seed: another number, other documents.
+        end: what parts two pairs; empty where a system puts something of its own there.
     """
 
-    def __init__(self, pairs: Sequence[Document], size: int = 3, *, again: float = 0.5, seed: int = 0) -> None:
-        self.pairs, self.size, self.again, self.seed = pairs, size, again, seed
+    def __init__(
+        self, pairs: Sequence[Document], size: int = 3, *, again: float = 0.5, seed: int = 0, end: str = END
+    ) -> None:
+        self.pairs, self.size, self.again, self.seed, self.end = pairs, size, again, seed, end
         # By caption, the pairs that show each of its pictures; and for each pair, which of these its own picture is.
         self.same: dict[str, list[list[int]]] = {}
         self.own: list[int] = []
@@ -55,7 +58,7 @@ class Interleaved:
         rng.shuffle(chosen)
         parts: list[Part] = []
         for number, k in enumerate(chosen):
-            parts += [*([Text(END, weight=1.0)] if number else []), *self.pairs[k].parts]
+            parts += [*([Text(self.end, weight=1.0)] if number and self.end else []), *self.pairs[k].parts]
         return Document(tuple(parts), key="+".join(self.pairs[k].key for k in chosen), meta=self.pairs[i].meta)
 
 

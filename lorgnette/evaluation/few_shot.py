@@ -29,7 +29,7 @@ class Benchmark:
             answer is open-ended.
         measures: the figures.
         decoding: how an open-ended answer is generated.
-        end: what closes a worked example.
+        end: what closes a worked example; None is the model's own.
         eos: count the end-of-sequence token after a candidate.
         open_ended: whether an answer is generated at all.
         verbaliser, normalise: see `Task`.
@@ -44,7 +44,7 @@ class Benchmark:
     candidates: Sequence[str] | Callable[[Document], Sequence[str]] = ()
     measures: tuple[Measure, ...] = (EXACT, CHOICE)
     decoding: Decoding = field(default_factory=Decoding)
-    end: str = "\n"
+    end: str | None = None
     eos: bool = False
     open_ended: bool = True
     verbaliser: Mapping[str, Mapping[str, float]] = field(default_factory=dict)

@@ -13,7 +13,7 @@ from lorgnette.evaluation.items import Item
 from lorgnette.evaluation.journal import Journal, Said
 from lorgnette.evaluation.records import Record
 from lorgnette.evaluation.results import Result
-from lorgnette.evaluation.task import Task
+from lorgnette.evaluation.task import LINE, Task
 from lorgnette.incontext.requests import Answers, Reply, Request
 
 Progress = Callable[[int, int], None]
@@ -59,6 +59,8 @@ def evaluate_all(
     """Asks several tasks at once, so that what their prompts share is read once: 4 shots begin with the same as 8."""
     start = perf_counter()
     journal = Journal() if journal is None else journal
+    end = getattr(model, "end", LINE)
+    tasks = [replace(task, end=end) if task.end is None else task for task in tasks]
     asked = [
         _Asked(task, item, open_ended and task.open_ended, choice and bool(item.candidates))
         for task in tasks

@@ -18,6 +18,8 @@ BLANK = Image(PIL.Image.new("RGB", (64, 64), "white"))
 """A picture without content."""
 BLACK = Image(PIL.Image.new("RGB", (64, 64)))
 """What a blind control is shown."""
+LINE = "\n"
+"""What closes an example where neither task nor model says what does."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -26,7 +28,7 @@ class Task:
 
     Attributes:
         chance: the accuracy of a likelihood choice that knows nothing.
-        end: what closes the induction and every worked example.
+        end: what closes the induction and every worked example; None is the model's own.
         open_ended: whether an answer is generated.
         decoding: how, and where it ends.
         scoring: candidates are compared by the sum of their tokens' log-likelihoods, or by the mean.
@@ -48,7 +50,7 @@ class Task:
     name: str
     items: tuple[Item, ...]
     chance: float = 0.0
-    end: str = "\n"
+    end: str | None = None
     open_ended: bool = True
     decoding: Decoding = field(default_factory=Decoding)
     scoring: Literal["sum", "mean"] = "sum"
@@ -74,7 +76,7 @@ class Task:
     def prompt(self, item: Item, order: tuple[int, ...] | None = None) -> Document:
         """What the model reads before it answers; `order` shows the worked examples in another order."""
         support = item.support if order is None else tuple(item.support[i] for i in order)
-        document = prompt(item.query, support, induction=item.induction, end=self.end)
+        document = prompt(item.query, support, induction=item.induction, end=LINE if self.end is None else self.end)
         if not self.blind:
             return document
         return replace(document, parts=tuple(BLACK if isinstance(p, (Image, Video)) else p for p in document.parts))
@@ -97,7 +99,7 @@ class Task:
         Raises:
             ConfigError: the query has neither.
         """
-        if not any(isinstance(part, (Image, Video)) for part in prompt(item.query, end=self.end).parts):
+        if not prompt(item.query).media:
             fix = "Leave calibration out."
             raise ConfigError("calibration needs a picture in the query", where=item.query.key, fix=fix)
         last = max(i for i, part in enumerate(document.parts) if isinstance(part, (Image, Video)))

@@ -4,15 +4,16 @@
 model is exactly what it was. A word that no picture precedes attends to nothing, and gets exactly zero.
 """
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 from torch.nn.functional import scaled_dot_product_attention
 
-from lorgnette.document import Image
+from lorgnette.data.chunks import AHEAD
+from lorgnette.document import Document, Image, Video
 from lorgnette.fusion.inline import InlineLayout
 from lorgnette.layout import Span
 from lorgnette.nn import Attention, FeedForward, squared_relu
@@ -23,21 +24,23 @@ KeysValues = Float[Tensor, "N 2 H Q W"]
 
 @dataclass(frozen=True)
 class Segments:
-    """Words grouped by the picture they look at, so that each attends to one picture's Q keys and not to all.
+    """Words grouped by what they look at, so that each attends to its own pictures' keys and not to the batch's.
 
     Attributes:
         words: of each of G groups the L positions among `B * T`, padded with 0.
         real: False at padding.
-        pictures: the row of the keys and values that the group looks at.
+        pictures: the rows of the keys and values that the group looks at, K of them; padded with 0.
+        seen: which of the K each word looks at; None where all look at all.
     """
 
     words: Int[Tensor, "G L"]
     real: Bool[Tensor, "G L"]
-    pictures: Int[Tensor, "G"]
+    pictures: Int[Tensor, "G K"]
+    seen: Bool[Tensor, "G L K"] | None = None
 
     @classmethod
     def of(cls, pictures: Int[Tensor, "B T"]) -> "Segments | None":
-        """Groups positions by sample and picture; None where no position looks at one (-1)."""
+        """Positions that look at one picture each, or at none (-1); None where no position looks at one."""
         flat = pictures.flatten()
         looking = (flat >= 0).nonzero()[:, 0]
         if not len(looking):
@@ -50,7 +53,16 @@ class Segments:
         words = torch.zeros(len(counts), int(counts.max()), dtype=torch.long, device=flat.device)
         words[group[order], place] = looking[order]
         real = torch.arange(words.shape[1], device=flat.device) < counts[:, None]
-        return cls(words, real, names[1])
+        return cls(words, real, names[1, :, None])
+
+    @classmethod
+    def of_several(cls, pictures: Int[Tensor, "B K"], seen: Bool[Tensor, "B T K"]) -> "Segments | None":
+        """A sample's positions look at those of its pictures that they have seen."""
+        some = seen.any(2)
+        if not some.any():
+            return None
+        words = torch.arange(some.numel(), device=seen.device).view_as(some)
+        return cls(words, some, pictures.clamp(min=0), seen)
 
 
 class GatedCrossAttention(nn.Module):
@@ -62,6 +74,8 @@ class GatedCrossAttention(nn.Module):
         heads, head_width: of the attention; the paper has heads of 128.
         activation: of the feed-forward layer, four times as wide.
         visual_norm: a norm over the picture's embeddings too, as the paper writes it; OpenFlamingo has none.
+        gated: False is the ablation without tanh gates: what is added is added whole from the start.
+        dense: False leaves the feed-forward layer out: with `gated=False` the ablation "vanilla cross-attention".
     """
 
     def __init__(
@@ -73,14 +87,17 @@ class GatedCrossAttention(nn.Module):
         activation: Callable[[Tensor], Tensor] = squared_relu,
         *,
         visual_norm: bool = True,
+        gated: bool = True,
+        dense: bool = True,
     ) -> None:
         super().__init__()
         self.norm = nn.LayerNorm(width)
         self.visual_norm = nn.LayerNorm(visual_width) if visual_norm else nn.Identity()
         self.attention = Attention(width, heads, head_width=head_width, memory_width=visual_width, bias=False)
-        self.gate = nn.Parameter(torch.zeros(1))
-        self.ffn_norm, self.ffn = nn.LayerNorm(width), FeedForward(width, 4 * width, activation, bias=False)
-        self.ffn_gate = nn.Parameter(torch.zeros(1))
+        self.gate = nn.Parameter(torch.zeros(1)) if gated else None
+        self.ffn_norm = nn.LayerNorm(width) if dense else None
+        self.ffn = FeedForward(width, 4 * width, activation, bias=False) if dense else None
+        self.ffn_gate = nn.Parameter(torch.zeros(1)) if dense and gated else None
 
     def keys_values(self, visual: Float[Tensor, "N Q E"]) -> KeysValues:
         """What words ask of pictures: computed once per picture, and kept while an answer grows."""
@@ -92,66 +109,110 @@ class GatedCrossAttention(nn.Module):
         self, x: Float[Tensor, "B T D"], looked_at: KeysValues | None, segments: Segments | None
     ) -> Float[Tensor, "B T D"]:
         """`looked_at` holds the rows that `segments` names."""
-        dtype, x = x.dtype, x.to(self.gate.dtype)
+        dtype, x = x.dtype, x.to(self.norm.weight.dtype)
         if segments is not None and looked_at is not None:
             flat = x.flatten(0, 1)
             words = self.norm(flat[segments.words])
             query = self.attention.query(words).unflatten(-1, (self.attention.heads, -1)).transpose(1, 2)
-            keys, values = looked_at[segments.pictures].unbind(1)
-            mixed = scaled_dot_product_attention(query, keys, values)
-            told = self.attention.output(mixed.transpose(1, 2).flatten(2)) * torch.tanh(self.gate)
+            keys, values = looked_at[segments.pictures].permute(2, 0, 3, 1, 4, 5).flatten(3, 4)
+            seen = segments.seen
+            mask = None if seen is None else seen.repeat_interleave(looked_at.shape[3], 2).unsqueeze(1)
+            mixed = scaled_dot_product_attention(query, keys, values, mask)
+            told = _through(self.gate, self.attention.output(mixed.transpose(1, 2).flatten(2)))
             x = flat.index_add(0, segments.words[segments.real], told[segments.real]).view_as(x)
-        return (x + self.ffn(self.ffn_norm(x)) * torch.tanh(self.ffn_gate)).to(dtype)
+        if self.ffn is not None and self.ffn_norm is not None:
+            x = x + _through(self.ffn_gate, self.ffn(self.ffn_norm(x)))
+        return x.to(dtype)
 
 
 class CrossFusion(nn.Module):
-    """The gated layers of a language model, by the number of the block that each stands before."""
+    """The gated layers of a language model, by the number of the block that each stands before.
 
-    def __init__(self, layers: dict[int, GatedCrossAttention]) -> None:
+    Args:
+        all_previous: words look at all pictures before them, and not at the last only: the ablation (section 3.3).
+    """
+
+    def __init__(self, layers: Mapping[int, nn.Module], *, all_previous: bool = False) -> None:
         super().__init__()
         self.blocks = sorted(layers)
         self.layers = nn.ModuleList(layers[block] for block in self.blocks)
+        self.all_previous = all_previous
 
-    def looked_at(self, visual: Float[Tensor, "N Q E"] | None) -> list[KeysValues | None]:
-        """Every layer's keys and values of the pictures."""
-        gated = [layer for layer in self.layers if isinstance(layer, GatedCrossAttention)]
-        return [None if visual is None else layer.keys_values(visual) for layer in gated]
+    def looking(
+        self, batch: Batch, visual: Float[Tensor, "L Q E"] | None, memory: Mapping[str, Tensor]
+    ) -> tuple[Callable[[int, Float[Tensor, "B T D"]], Float[Tensor, "B T D"]], dict[str, Tensor]]:
+        """What the language model calls before each of its blocks, and the memory of whoever reads on.
 
-    def before_block(
-        self, looked_at: Sequence[KeysValues | None], segments: Segments | None
-    ) -> Callable[[int, Float[Tensor, "B T D"]], Float[Tensor, "B T D"]]:
-        """What the language model calls before each of its blocks."""
+        Args:
+            visual: of the batch's distinct pictures and clips.
+            memory: of what was read before: for every layer (`layer i`) keys and values of the pictures that each row
+                can still look at, `B M 2 H Q W`, and which of them are there (`seen`, `B M`).
+        """
+        assert batch.latest is not None
+        number, known = 0 if visual is None else len(visual), memory.get("seen")
+        media, seen = batch.media, batch.media >= 0
+        if known is None:
+            known = seen[:, :0]
+        earlier = torch.arange(known.numel(), device=known.device).view_as(known) + number
+        latest = batch.latest[..., None]
+        if self.all_previous:
+            here = (torch.arange(media.shape[1], device=media.device) <= latest) & seen[:, None]
+            old = known[:, None].expand(-1, latest.shape[1], -1)
+            segments = Segments.of_several(torch.cat([earlier, media], 1), torch.cat([old, here], 2))
+        else:
+            none = torch.full_like(latest[:, 0], -1)
+            before = torch.cat([none, torch.where(known, earlier, -1)], 1).amax(1, keepdim=True)
+            segments = Segments.of(torch.cat([before, media], 1).gather(1, batch.latest + 1))
+        tables = [_table(layer, visual, memory.get(f"layer {i}")) for i, layer in enumerate(self.layers)]
 
-        def hook(block: int, x: Float[Tensor, "B T D"]) -> Float[Tensor, "B T D"]:
+        def before_block(block: int, x: Float[Tensor, "B T D"]) -> Float[Tensor, "B T D"]:
             if block not in self.blocks:
                 return x
             number = self.blocks.index(block)
-            changed: Tensor = self.layers[number](x, looked_at[number], segments)
+            changed: Tensor = self.layers[number](x, tables[number], segments)
             return changed
 
-        return hook
+        rows, there = torch.cat([torch.where(known, earlier, -1), media], 1), torch.cat([known, seen], 1)
+        if not rows.shape[1]:
+            return before_block, {}
+        if not self.all_previous:  # the last that is there
+            places = torch.arange(rows.shape[1], device=rows.device)
+            last = torch.where(there, places, -1).amax(1, keepdim=True)
+            rows, there = rows.gather(1, last.clamp(min=0)), last >= 0
+        kept = {f"layer {i}": table[rows.clamp(min=0)] for i, table in enumerate(tables) if table is not None}
+        return before_block, {"seen": there} | kept
 
 
-def pictures_of(batch: Batch, known: Bool[Tensor, "B"] | None, number: int) -> Int[Tensor, "B T"]:
-    """For every word the row of the picture it looks at: one of this batch's `number`, or `number + b`, the last that
-    sample b saw before (where `known`); -1 where there is none.
-    """
-    assert batch.latest is not None
-    before = torch.full_like(batch.latest, -1)
-    if known is not None:
-        rows = torch.arange(len(known), device=known.device) + number
-        before = torch.where(known, rows, -1)[:, None].expand_as(batch.latest)
-    if not batch.media.shape[1]:
-        return before
-    here = batch.media.gather(1, batch.latest.clamp(min=0))
-    return torch.where(batch.latest >= 0, here, before)
+def _table(layer: nn.Module, visual: Tensor | None, old: Tensor | None) -> KeysValues | None:
+    """Keys and values of the batch's pictures, and then of every row's earlier ones."""
+    assert isinstance(layer, GatedCrossAttention)
+    fresh = [] if visual is None else [layer.keys_values(visual)]
+    found = fresh + ([] if old is None else [old.flatten(0, 1)])
+    return torch.cat(found) if found else None
+
+
+def _through(gate: Tensor | None, added: Tensor) -> Tensor:
+    return added if gate is None else added * torch.tanh(gate)
 
 
 class CrossLayout(InlineLayout):
     """`[BOS] part part ... [EOS]`; a picture is the text `marker`, from which on it is looked at."""
 
+    reads = (Image, Video)
     marker: str = "<image>"
 
-    def picture(self, part: Image) -> Span:
+    def spans(self, document: Document, *, begin: bool = True) -> list[Span]:
+        """As `InlineLayout`. In a document that looks ahead a marker still looks at its own picture."""
+        spans = super().spans(document, begin=begin)
+        if not document.meta.get(AHEAD):
+            return spans
+        left = len(document.media)
+        found, passed = [], 0
+        for span in spans:
+            passed += span.picture is not None
+            found.append(span if span.picture is not None else replace(span, looks=passed if passed < left else -1))
+        return found
+
+    def picture(self, part: Image | Video) -> Span:
         """The marker's tokens, and the picture with them."""
         return Span(tuple(self.tokenizer.encode(self.marker)), picture=self.shown(part))

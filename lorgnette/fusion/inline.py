@@ -1,9 +1,11 @@
 """Visual embeddings stand among the words, wherever the picture stands in the document (Frozen, MAnTiS, PromptFuse)."""
 
+from typing import ClassVar
+
 from jaxtyping import Float
 from torch import Tensor, where
 
-from lorgnette.document import Document, Image, Text
+from lorgnette.document import Document, Image, Text, Video
 from lorgnette.errors import ContextError, DataError
 from lorgnette.layout import Layout, Span
 from lorgnette.shapes import Batch
@@ -15,16 +17,20 @@ class InlineLayout(Layout):
     EOS follows a document's last text where that text carries loss, and carries the same: the model learns to stop.
     """
 
+    reads: ClassVar[tuple[type[Image] | type[Video], ...]] = (Image,)
+    """What it reads besides text."""
+
     def spans(self, document: Document, *, begin: bool = True) -> list[Span]:
         """The document's parts in order, BOS before (where it begins here) and EOS after them."""
         spans = [Span((self.tokenizer.bos,))] if begin and self.tokenizer.bos is not None else []
         for part in document.parts:
             if isinstance(part, Text):
                 spans.append(Span(tuple(self.tokenizer.encode(part.text)), part.weight))
-            elif isinstance(part, Image) and self.transform is not None:
+            elif isinstance(part, self.reads) and self.transform is not None:
                 spans.append(self.picture(part))
             else:
-                reads = "text only" if self.transform is None else f"text and images, not {type(part).__name__}"
+                seen = "text, images and clips" if Video in self.reads else "text and images"
+                reads = "text only" if self.transform is None else f"{seen}, not {type(part).__name__}"
                 raise DataError(f"this system reads {reads}", where=document.key)
         if document.parts and isinstance(last := document.parts[-1], Text) and last.weight:
             spans.append(Span((self.tokenizer.eos,), last.weight))
@@ -37,7 +43,7 @@ class InlineLayout(Layout):
             )
         return spans
 
-    def picture(self, part: Image) -> Span:
+    def picture(self, part: Image | Video) -> Span:
         """What a picture becomes: its embeddings' places."""
         return Span(picture=self.shown(part))
 

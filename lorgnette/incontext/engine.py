@@ -13,17 +13,18 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from lorgnette.document import Document, Image, Part, Text
+from lorgnette.document import Document, Image, Part, Text, Video
 from lorgnette.errors import ContextError, DataError
 from lorgnette.incontext.candidates import Trie, likelihoods
 from lorgnette.incontext.decoding import Decoding
 from lorgnette.incontext.generation import answers, beam_answers
 from lorgnette.incontext.kept import Kept
-from lorgnette.incontext.reading import Encodes, Prompted, Reading, words
+from lorgnette.incontext.reading import Encodes, Prompted, Reading, looked_at, words
 from lorgnette.incontext.requests import Answer, Reply, Request, Told
 from lorgnette.incontext.trie import Node, leaves, trie
 from lorgnette.language import Cache
 from lorgnette.language.packing import Packing
+from lorgnette.layout import joined
 from lorgnette.shapes import Batch
 
 CANDIDATES = 128
@@ -39,7 +40,7 @@ class Engine:
         memory: bytes that the keys and values of one batch may take; fewer prompts run together where they would take
             more. A batch is held for every level of the trie at once.
         chunk: rows of the vocabulary head computed together; bounds memory too.
-        pictures: how many the vision encoder sees together.
+        pictures: how many the vision encoder sees together; frames count as pictures.
         kept: bytes that what is read of pictures may take, from one run to the next. What a run still needs is kept in
             any case: no picture is encoded twice in a run.
     """
@@ -73,6 +74,11 @@ class Engine:
         replies = self.run([Request(prompt, tuple(texts), eos=eos) for prompt, texts in asked])
         return [torch.empty(0) if reply.scores is None else reply.scores for reply in replies]
 
+    @property
+    def end(self) -> str:
+        """What closes a worked example, as the system learnt it."""
+        return self.system.layout.end
+
     @torch.inference_mode()
     def run(self, requests: Sequence[Request], told: Told | None = None) -> list[Reply]:
         """Answers all requests; what their prompts share is read once.
@@ -89,7 +95,7 @@ class Engine:
         self.check(requests)
         shown = [self._shown(request.prompt) for request in requests]
         root = leaves(shown, self._length) if isinstance(self.system, Encodes) else trie(shown, self._length)
-        self.seen.expect(picture.digest for parts in root.all_parts() for picture in _pictures(parts))
+        self.seen.expect(picture.digest for parts in root.all_parts() for picture in Document(parts).media)
         work = _Work(requests, told)
         start = Reading.nothing(self.system.language, self.device)
         if not isinstance(self.system, Encodes):
@@ -176,7 +182,7 @@ class Engine:
                 problem = f"{read} positions and an answer of {answer} do not fit the context of {layout.context}"
                 raise ContextError(problem, where=document.key, fix="Shorten the text, or show fewer examples.")
 
-    def _encode(self, pictures: Mapping[str, Image]) -> None:
+    def _encode(self, pictures: Mapping[str, Image | Video]) -> None:
         """Runs vision and connector on those not seen yet."""
         layout = self.system.layout
         fresh = [name for name in pictures if name not in self.seen]
@@ -186,12 +192,13 @@ class Engine:
             for i in range(0, len(names), self.pictures):
                 part = names[i : i + self.pictures]
                 if known:
-                    patches = torch.stack([features[name] for name in part]).to(self.device)
+                    patches, frames = joined([features[name] for name in part], 2)
+                    patches = patches.to(self.device)
                 else:
-                    images = torch.stack([layout.pixels(pictures[name]) for name in part])
-                    patches = self.system.see(images.to(self.device))
+                    images, frames = joined([layout.pixels(pictures[name]) for name in part], 3)
+                    patches = torch.cat([self.system.see(some.to(self.device)) for some in images.split(self.pictures)])
                     self.num_encoded += len(part)
-                for name, visual in zip(part, self.system.look(patches), strict=True):
+                for name, visual in zip(part, looked_at(self.system, patches, frames), strict=True):
                     self.seen[name] = visual.clone()  # a view would keep its neighbours
 
     def _arrange(self, documents: Sequence[Document], *, begin: bool) -> tuple[Batch, Float[Tensor, "N Q E"] | None]:
@@ -199,7 +206,7 @@ class Engine:
         batch, pictures = self.system.layout.arrange(documents, begin=begin)
         self._encode(pictures)
         visual = torch.stack([self.seen[name] for name in pictures]) if pictures else None
-        self.seen.used(picture.digest for document in documents for picture in _pictures(document.parts))
+        self.seen.used(picture.digest for document in documents for picture in document.media)
         return batch.to(self.device), visual
 
     def _read(self, before: Reading, batch: Batch, visual: Float[Tensor, "N Q E"] | None) -> Reading:
@@ -212,7 +219,8 @@ class Engine:
     def _shown(self, prompt: Document) -> Document:
         """With the pictures that are really shown: to a blind model prompts are alike that differ in pictures only."""
         shown = self.system.layout.shown
-        return replace(prompt, parts=tuple(shown(part) if isinstance(part, Image) else part for part in prompt.parts))
+        parts = (shown(part) if isinstance(part, (Image, Video)) else part for part in prompt.parts)
+        return replace(prompt, parts=tuple(parts))
 
     def _length(self, part: Part) -> int:
         layout = self.system.layout
@@ -260,10 +268,6 @@ class Engine:
 
     def _rows(self, rows: Sequence[int]) -> Tensor:
         return torch.tensor(rows, dtype=torch.long, device=self.device)
-
-
-def _pictures(parts: Sequence[Part]) -> list[Image]:
-    return [part for part in parts if isinstance(part, Image)]
 
 
 class _Work:

@@ -1,5 +1,6 @@
 """What a system has read of several prompts at once, as a value: reading on makes another, none is changed."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol, runtime_checkable
 
@@ -44,6 +45,15 @@ class Prompted(Protocol):
 
         What later words need of the pictures besides keys and values (cross-attention) is kept in `cache.memory`.
         """
+        ...
+
+
+@runtime_checkable
+class Watches(Prompted, Protocol):
+    """A system that reads clips too."""
+
+    def watch(self, patches: Float[Tensor, "N P D"], frames: Sequence[int]) -> Float[Tensor, "L Q E"]:
+        """As `look`, of pictures and clips of so many frames each."""
         ...
 
 
@@ -125,6 +135,16 @@ class Reading:
         positions = self.lengths[:, None] + steps
         mask = torch.cat([before, among], 2)
         return system.read(batch, visual, positions=positions, mask=mask, cache=cache), cache
+
+
+def looked_at(
+    system: Prompted, patches: Float[Tensor, "N P D"], frames: Int[Tensor, "L"] | None
+) -> Float[Tensor, "L Q E"]:
+    """What is read of pictures, or of clips where `frames` counts theirs."""
+    if frames is None:
+        return system.look(patches)
+    assert isinstance(system, Watches), "its layout reads clips"
+    return system.watch(patches, frames.tolist())
 
 
 def words(rows: list[list[int]], device: torch.device) -> Batch:

@@ -60,6 +60,9 @@ Told = Callable[[int, Reply], None]
 
 @runtime_checkable
 class Answers(Protocol):
-    """Any model that can be evaluated: it answers requests, and the answers depend on nothing but the request."""
+    """Any model that can be evaluated: it answers requests, and the answers depend on nothing but the request.
+
+    One that learnt what closes a worked example says so in its attribute `end`; others are shown a new line.
+    """
 
     def run(self, requests: Sequence[Request], told: Told | None = None) -> list[Reply]: ...

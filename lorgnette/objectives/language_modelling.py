@@ -4,15 +4,17 @@ hidden B T D --supervised positions--> N D --head, `chunk` at a time--> chunk V 
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Protocol, runtime_checkable
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from lorgnette.data.source import Source
+from lorgnette.document import Text
 from lorgnette.errors import ConfigError
-from lorgnette.language import LanguageModel
+from lorgnette.language import LanguageModel, Tokenizer
 from lorgnette.shapes import Batch
 
 
@@ -39,7 +41,8 @@ class LanguageModelling:
             is then lower than over all of them.
         others: beside `rows`, so many ids drawn anew over the rest of the vocabulary at every call. Each stands for as
             many as were not drawn, by the logarithm of their number on its logit: the softmax's denominator is then
-            that of the whole vocabulary in expectation, and what is never pushed down does not come up.
+            that of the whole vocabulary in expectation, and what is never pushed down does not come up. A target that
+            is not among `rows` is then added to them.
         chunk: positions per application of the head.
 
     Raises:
@@ -61,6 +64,8 @@ class LanguageModelling:
         rows = None if self.rows is None else self.rows.to(targets.device)
         stand_for = torch.zeros((), device=targets.device)
         if rows is not None:
+            if self.others:  # a text that is varied or cut may hold tokens that nobody foresaw
+                rows = torch.cat([rows, targets]).unique()
             targets = _among(rows, targets, language)
             if self.others:
                 drawn = torch.randint(language.vocab_size, (self.others,), device=rows.device).unique()
@@ -85,6 +90,21 @@ class LanguageModelling:
             "accuracy": right / count.clamp(min=1),
             "tokens": count,
         }
+
+
+def spoken(tokenizer: Tokenizer, sources: Iterable[Source], vocabulary: int | None, end: str = "") -> list[int] | None:
+    """`rows` for a `LanguageModelling` of these documents: the tokens of all that carries loss, and the first ids.
+
+    Args:
+        vocabulary: how many of the first ids; None for the whole vocabulary.
+        end: a text that the system itself adds.
+    """
+    if vocabulary is None:
+        return None
+    documents = (source[i] for source in sources for i in range(len(source)))
+    parts = (part for document in documents for part in document.parts if isinstance(part, Text) and part.weight)
+    used = {token for text in {end, *(part.text for part in parts)} for token in tokenizer.encode(text)}
+    return sorted(used | {tokenizer.eos} | set(range(min(vocabulary, len(tokenizer)))))
 
 
 def _among(rows: Tensor, targets: Tensor, language: LanguageModel) -> Tensor:

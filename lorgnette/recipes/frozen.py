@@ -5,7 +5,7 @@ lorgnette train frozen.pretrain --data emoji --control scratch --seed 1
 """
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from typing import Annotated, Any, Literal
@@ -17,9 +17,8 @@ from lorgnette.data.interleave import END, Interleaved
 from lorgnette.data.named import open_data
 from lorgnette.data.source import Source
 from lorgnette.data.split import apart
-from lorgnette.document import Text
 from lorgnette.features import precompute
-from lorgnette.objectives.language_modelling import LanguageModelling
+from lorgnette.objectives.language_modelling import LanguageModelling, spoken
 from lorgnette.objectives.word_alignment import WordAlignment
 from lorgnette.policy import Frozen, Learn, Policy
 from lorgnette.run import Optimizer, Run, Schedule, Stream, require
@@ -133,7 +132,9 @@ def pretrain(
         known = dict(system.layout.features or {})
         system.layout.features = precompute(system, [*read.values(), validation], known=known, progress=say)
 
-    reading = LanguageModelling(_rows(language, [*read.values(), validation], vocabulary), others=vocabulary or 0)
+    tokenizer = languages.load_tokenizer(language) if vocabulary else None
+    rows = spoken(tokenizer, [*read.values(), validation], vocabulary, END) if tokenizer else None
+    reading = LanguageModelling(rows, others=vocabulary or 0)
     policy: Policy = {
         "vision.*": Learn(rate, weight_decay) if learn_vision else Frozen(),
         "connector.*": Learn(rate, weight_decay),
@@ -274,14 +275,3 @@ def adapt(
         validation=None,
     )
     return [align, captions]
-
-
-def _rows(language: str, sources: Sequence[Source], vocabulary: int | None) -> list[int] | None:
-    """The tokens of all that carries loss, pages too, and the first `vocabulary` ids; None for all of them."""
-    if vocabulary is None:
-        return None
-    tokenizer = languages.load_tokenizer(language)
-    documents = (source[i] for source in sources for i in range(len(source)))
-    parts = (part for document in documents for part in document.parts if isinstance(part, Text) and part.weight)
-    used = {token for text in {END, *(part.text for part in parts)} for token in tokenizer.encode(text)}
-    return sorted(used | {tokenizer.eos} | set(range(min(vocabulary, len(tokenizer)))))

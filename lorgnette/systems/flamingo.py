@@ -1,18 +1,29 @@
 """Flamingo (Alayrac et al. 2022, arXiv:2204.14198): a frozen LM reads images through gated cross-attention.
 
-images N C H W --vision*--> patches N P D --connector--> N Q D --+
+images N C H W --vision*--> patches N P D --connector--> N Q E --+
 tokens B T --language*: [gated cross-attention every n blocks] <-+--> hidden B T E            (* frozen)
 """
+
+from collections.abc import Sequence
+from typing import Literal
 
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
-from lorgnette.connectors import PerceiverResampler
-from lorgnette.fusion.cross import CrossFusion, CrossLayout, Segments, pictures_of
+from lorgnette import language as languages
+from lorgnette import vision as visions
+from lorgnette.connectors import MLPResampler, PerceiverResampler, TransformerResampler
+from lorgnette.errors import ConfigError
+from lorgnette.fusion.cross import CrossFusion, CrossLayout, GatedCrossAttention
 from lorgnette.language import Cache, LanguageModel
 from lorgnette.shapes import Batch
 from lorgnette.vision import VisionEncoder
+
+END = "<|endofchunk|>"
+"""The new token that closes what is said of a picture (`<EOC>` in the paper)."""
+
+Resampler = PerceiverResampler | MLPResampler | TransformerResampler
 
 
 class Flamingo(nn.Module):
@@ -26,7 +37,7 @@ class Flamingo(nn.Module):
     """
 
     def __init__(
-        self, vision: VisionEncoder, connector: PerceiverResampler, fusion: CrossFusion, language: LanguageModel
+        self, vision: VisionEncoder, connector: Resampler, fusion: CrossFusion, language: LanguageModel
     ) -> None:
         super().__init__()
         self.vision, self.connector, self.fusion, self.language = vision, connector, fusion, language
@@ -36,54 +47,124 @@ class Flamingo(nn.Module):
         """The encoder's part: patches."""
         return self.vision(images)
 
-    def look(self, patches: Float[Tensor, "N P D"]) -> Float[Tensor, "N Q D"]:
+    def look(self, patches: Float[Tensor, "N P D"]) -> Float[Tensor, "N Q W"]:
         """What words can look at."""
         return self.connector(patches)
+
+    def watch(self, patches: Float[Tensor, "N P D"], frames: Sequence[int]) -> Float[Tensor, "L Q W"]:
+        """The same of pictures and clips: `frames` says how many of the N belong to each. Lengths go together."""
+        clips = patches.split(list(frames))
+        seen: dict[int, Tensor] = {}
+        for length in set(frames):
+            places = [i for i, count in enumerate(frames) if count == length]
+            seen |= dict(zip(places, self.connector(torch.stack([clips[i] for i in places])), strict=True))
+        return torch.stack([seen[i] for i in range(len(frames))])
 
     def read(
         self,
         batch: Batch,
-        visual: Float[Tensor, "N Q D"] | None,
+        visual: Float[Tensor, "L Q W"] | None,
         *,
         positions: Int[Tensor, "B T"] | None = None,
         mask: Bool[Tensor, "B T S"] | None = None,
         cache: Cache | None = None,
     ) -> Float[Tensor, "B T E"]:
-        """Words go through the language model and look at pictures on the way.
-
-        `cache.memory` keeps, for every gated layer, keys and values of the last picture that each row has seen.
-        """
-        memory = {} if cache is None else cache.memory
-        known = memory.get("seen")
-        number = 0 if visual is None else len(visual)
-        rows = pictures_of(batch, known, number)
-        fresh = self.fusion.looked_at(visual)
-        old = [memory.get(f"layer {i}") for i in range(len(fresh))]
-        looked_at = [
-            torch.cat(some) if (some := [t for t in pair if t is not None]) else None
-            for pair in zip(fresh, old, strict=True)
-        ]
+        """Words go through the language model and look at pictures on the way."""
+        before_block, memory = self.fusion.looking(batch, visual, {} if cache is None else cache.memory)
         hidden = self.language(
-            self.language.embed(batch.tokens),
-            positions=positions,
-            mask=mask,
-            cache=cache,
-            before_block=self.fusion.before_block(looked_at, Segments.of(rows)),
+            self.language.embed(batch.tokens), positions=positions, mask=mask, cache=cache, before_block=before_block
         )
-        if cache is not None and (number or known is not None):
-            samples = torch.arange(len(batch.media), device=batch.media.device)
-            last = batch.media[:, -1] if batch.media.shape[1] else torch.full_like(samples, -1)
-            for m in range(batch.media.shape[1]):  # the last that is there
-                last = torch.where(batch.media[:, m] >= 0, batch.media[:, m], last)
-            seen = last >= 0
-            if known is not None:
-                last, seen = torch.where(seen, last, samples + number), seen | known
-            cache.memory = {"seen": seen} | {
-                f"layer {i}": table[last.clamp(min=0)] for i, table in enumerate(looked_at) if table is not None
-            }
+        if cache is not None:
+            cache.memory = memory
         return hidden
 
     def forward(self, batch: Batch) -> Float[Tensor, "B T E"]:
         """Hidden states; the head runs only where the loss is taken, or the next token is asked for."""
         patches = self.see(batch.images) if batch.images is not None else batch.patches
-        return self.read(batch, None if patches is None else self.look(patches))
+        if patches is None:
+            return self.read(batch, None)
+        frames = batch.frames
+        return self.read(batch, self.look(patches) if frames is None else self.watch(patches, frames.tolist()))
+
+
+def build(
+    *,
+    language: str = "gemma-3-270m",
+    vision: str = "nfnet_f6",
+    pretrained_vision: bool = True,
+    pretrained_language: bool = True,
+    connector: Literal["perceiver", "mlp", "transformer"] = "perceiver",
+    queries: int = 64,
+    depth: int = 6,
+    connector_width: int | None = None,
+    connector_heads: int = 16,
+    frames: int = 8,
+    every: int = 1,
+    heads: int = 16,
+    head_width: int = 128,
+    gate: bool = True,
+    dense: bool = True,
+    only: int | None = None,
+    all_previous: bool = False,
+    fit: Literal["pad", "crop", "squash"] = "pad",
+    size: int | None = None,
+    rate: float = 1.0,
+    blind: bool = False,
+    precision: Literal["auto", "fp32", "bf16"] = "auto",
+) -> Flamingo:
+    """Flamingo from names. The defaults are those of the paper's Flamingo-3B, with the language model at hand.
+
+    Args:
+        language: a folder, a packaged model or a hub name.
+        vision: an encoder's name. The paper's is an NFNet-F6, trained contrastively.
+        pretrained_vision: start the encoder from its published weights.
+        pretrained_language: False is the ablation with random weights.
+        connector: the Perceiver Resampler, or the paper's ablations (section 3.3).
+        queries: Q, what words can look at of a picture.
+        depth: layers of the connector; the MLP has one.
+        connector_width: of the connector and of what it gives; None is the encoder's. The paper has 1536.
+        connector_heads: of each of its layers.
+        frames: learnt embeddings of a frame's time, and the most frames that a clip is read with.
+        every: a gated layer before the first block and then before every so manieth.
+        heads: of each gated layer.
+        head_width: of one head, there and in the connector.
+        gate: False leaves out the tanh gates: the ablation.
+        dense: False leaves out the gated layers' feed-forward part: the ablation.
+        only: one gated layer, before this block: the ablation "single in the middle"; overrides `every`.
+        all_previous: words look at all pictures before them: the ablation.
+        fit: how a picture becomes a square. Bars have the mean colour, as in the paper.
+        size: pixels; None is the encoder's own. The paper has 320 for Flamingo and 480 for fine-tuning.
+        rate: frames per second of clips.
+        blind: every picture is black, in training and test.
+        precision: how the language model's weights are stored: "auto" is bfloat16 where the machine multiplies it fast,
+            else float32. A language model that learns needs fp32.
+    """
+    if every < 1:
+        raise ConfigError(f"a gated layer before every {every} blocks", where="flamingo", field="every")
+    words = languages.load(language, dtype={"auto": None, "fp32": torch.float32, "bf16": torch.bfloat16}[precision])
+    if not pretrained_language:
+        words.reset()
+    eyes = visions.load(vision, pretrained=pretrained_vision, fit=fit, size=size, fill="mean")
+    blocks = range(0, words.num_blocks, every) if only is None else [only]
+    if only is not None and not 0 <= only < words.num_blocks:
+        raise ConfigError(f"there is no block {only} of {words.num_blocks}", where="flamingo", field="only")
+    wide = connector_width or eyes.width
+    resampler: Resampler
+    if connector == "perceiver":
+        resampler = PerceiverResampler(
+            eyes.width, queries, depth, connector_heads, head_width, embedding=wide, frames=frames
+        )
+    elif connector == "mlp":
+        resampler = MLPResampler(eyes.width, wide, queries, frames=frames)
+    else:
+        resampler = TransformerResampler(eyes.width, wide, queries, depth, connector_heads, head_width, frames=frames)
+    layers = {
+        block: GatedCrossAttention(words.block_width, wide, heads, head_width, gated=gate, dense=dense)
+        for block in blocks
+    }
+    words.add_tokens([END])
+    system = Flamingo(eyes, resampler, CrossFusion(layers, all_previous=all_previous), words)
+    layout = system.layout
+    layout.end, layout.ends = END, tuple(words.tokenizer.encode(END))
+    layout.blind, layout.rate, layout.frames = blind, rate, max(frames, 1)
+    return system

@@ -44,6 +44,12 @@ def _clip() -> Callable[..., nn.Module]:
     return build
 
 
+def _flamingo() -> Callable[..., nn.Module]:
+    from lorgnette.systems.flamingo import build
+
+    return build
+
+
 def _prefix_tuning() -> Callable[..., nn.Module]:
     from lorgnette.systems.prefix_tuning import build
 
@@ -53,6 +59,7 @@ def _prefix_tuning() -> Callable[..., nn.Module]:
 BUILDERS: dict[str, Callable[[], Callable[..., nn.Module]]] = {
     "frozen": _frozen,
     "clip": _clip,
+    "flamingo": _flamingo,
     "prefix_tuning": _prefix_tuning,
 }
 """The `build` function of every system, imported when it is needed, for each pulls in its own backbones."""

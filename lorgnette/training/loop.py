@@ -115,12 +115,13 @@ class _Training:
             stack.callback(self.metrics.close)
             self.display = stack.enter_context(Display(run.steps, place.step))
             streams = {
-                name: stack.enter_context(loader.read(place.step, run.steps)) for name, loader in self.loaders.items()
+                name: stack.enter_context(loader.read(self.taken(name, place.step), self.taken(name, run.steps)))
+                for name, loader in self.loaders.items()
             }
             stack.enter_context(self.obeying())
             self.mark, self.seen = time.perf_counter(), 0
             while not place.finished:
-                self.step({name: next(stream) for name, stream in streams.items()})
+                self.step({name: next(streams[name]) for name in self.turn(place.step)})
                 if self.stop is not None:
                     self.check()
                     self.save()
@@ -130,6 +131,16 @@ class _Training:
                 f"Stopped after step {place.step}. The state is in {self.folder}: resume goes on from there."
             )
             signal.raise_signal(self.stop)
+
+    def turn(self, step: int) -> list[str]:
+        """The streams that an update sees."""
+        names = list(self.loaders)
+        return [names[step % len(names)]] if self.run.turns else names
+
+    def taken(self, name: str, step: int) -> int:
+        """The batches of a stream that the updates before `step` have seen."""
+        names = list(self.loaders)
+        return (step + len(names) - 1 - names.index(name)) // len(names) if self.run.turns else step
 
     def step(self, loaded: Mapping[str, Loaded]) -> None:
         """One update, and what is due after it."""
@@ -170,8 +181,9 @@ class _Training:
             group["lr"] = group["base_lr"] * factor
         self.optimizer.zero_grad(set_to_none=True)
         values: dict[str, Tensor] = {}
-        for name, stream in run.data.items():
-            for batch, share in loaded[name].parts:
+        for name, batches in loaded.items():
+            stream = run.data[name]
+            for batch, share in batches.parts:
                 with self.autocast():
                     result = run.objectives[name](self.system, self.there(batch))
                 loss = result["loss"] * (stream.weight * share)

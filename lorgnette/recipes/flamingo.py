@@ -1,0 +1,361 @@
+"""Flamingo (Alayrac et al. 2022, arXiv:2204.14198), section 3.2: a weighted mixture, one update from all of its parts.
+
+lorgnette train flamingo.pretrain --pages my-pages/ --pairs captions.jsonl --vision dm_nfnet_f0
+lorgnette train flamingo.adapt --pairs emoji --steps 300
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from functools import partial
+from typing import Annotated, Any, Literal
+
+import tyro
+
+from lorgnette import language as languages
+from lorgnette.data.augment import Augmented, augment
+from lorgnette.data.chunks import Varied, View
+from lorgnette.data.interleave import Interleaved
+from lorgnette.data.named import open_data
+from lorgnette.data.source import Source
+from lorgnette.data.web.window import window
+from lorgnette.features import precompute
+from lorgnette.objectives.language_modelling import LanguageModelling, spoken
+from lorgnette.policy import Frozen, Learn, Policy
+from lorgnette.run import Optimizer, Run, Schedule, Stream, require
+from lorgnette.systems import flamingo
+
+Sources = Mapping[str, tuple[Source, Source]]
+"""Training and validation documents by the name of their stream."""
+
+
+def pretrain(
+    *,
+    pages: str | None = None,
+    pairs: str | None = "emoji",
+    more_pairs: str | None = None,
+    clips: str | None = None,
+    made_pages: int = 0,
+    pages_weight: float = 1.0,
+    pairs_weight: float = 0.2,
+    more_pairs_weight: float = 0.2,
+    clips_weight: float = 0.03,
+    pages_batch: int = 256,
+    pairs_batch: int = 512,
+    clips_batch: int = 64,
+    turns: bool = False,
+    language: str = "gemma-3-270m",
+    vision: str = "nfnet_f6",
+    pretrained_vision: bool = True,
+    learn_vision: bool = False,
+    learn_language: bool = False,
+    pretrained_language: bool = True,
+    connector: Literal["perceiver", "mlp", "transformer"] = "perceiver",
+    queries: int = 64,
+    depth: int = 6,
+    connector_width: int | None = 1536,
+    connector_heads: int = 16,
+    frames: int = 8,
+    every: int = 1,
+    heads: int = 16,
+    head_width: int = 128,
+    gate: bool = True,
+    dense: bool = True,
+    only: int | None = None,
+    all_previous: bool = False,
+    ahead: float = 0.5,
+    space: float = 0.5,
+    flip: float = 0.5,
+    colour: float = 0.2,
+    length: int = 256,
+    images: int = 5,
+    fit: Literal["pad", "crop", "squash"] = "pad",
+    size: int | None = 320,
+    blind: bool = False,
+    lr: float = 1e-4,
+    backbone_lr: float = 1e-5,
+    weight_decay: float = 0.1,
+    schedule: Literal["constant", "cosine", "linear"] = "constant",
+    warmup: int = 5000,
+    clip: float | None = 1.0,
+    accumulate: int = 1,
+    autocast: bool = False,
+    gradient_checkpointing: bool = False,
+    steps: int = 500_000,
+    validate_every: int = 1000,
+    vocabulary: int | None = None,
+    precision: Literal["auto", "fp32", "bf16"] = "auto",
+    seed: int = 0,
+    sources: Annotated[Sources | None, tyro.conf.Suppress] = None,
+    remember: bool = False,
+    say: Annotated[Callable[[int, int], None] | None, tyro.conf.Suppress] = None,
+) -> Run:
+    """Pages, pairs and clips through a language model that does not change. The defaults are those of Flamingo-3B.
+
+    Args:
+        pages: interleaved documents (M3W): a folder of HTML, MMC4, OBELICS, or tars.
+        pairs: pictures with a text (ALIGN): an embedded set, a table, a folder, or tars.
+        more_pairs: likewise, of another kind (LTIP: longer and cleaner texts).
+        clips: clips with a text (VTP).
+        made_pages: where there are no pages, make some of so many pairs each; 0 makes none.
+        pages_weight: what the loss of pages is multiplied by before the gradients are added up; likewise the others.
+        pairs_weight: 0.2 in the paper.
+        more_pairs_weight: 0.2 in the paper.
+        clips_weight: 0.03 in the paper.
+        pages_batch: pages per update; batches are those of the paper's ablations.
+        pairs_batch: of each kind.
+        clips_batch: clips per update.
+        turns: streams take turns instead, one to an update: the ablation "round robin".
+        language: a folder, a packaged model, or a hub name. The paper's are Chinchillas of 1.4B, 7B and 70B.
+        vision: an encoder's name. The paper's is an NFNet-F6, trained contrastively.
+        pretrained_vision: start the encoder from its published weights.
+        learn_vision: the ablation with an encoder that learns, at `backbone_lr`.
+        learn_language: the ablation with a language model that learns, at `backbone_lr`.
+        pretrained_language: False is the ablation with a language model from random weights.
+        connector: the Perceiver Resampler, or an ablation.
+        queries: what words can look at of a picture.
+        depth: layers of the connector.
+        connector_width: of the connector; None is the encoder's.
+        connector_heads: of its layers.
+        frames: learnt embeddings of time, and the most frames of a clip.
+        every: a gated layer before the first block and before every so manieth after it.
+        heads: of each gated layer.
+        head_width: of one head.
+        gate: False leaves the tanh gates out: the ablation.
+        dense: False leaves the feed-forward part of the gated layers out; with no gate "vanilla cross-attention".
+        only: one gated layer, before this block: the ablation.
+        all_previous: words look at all pictures before them: the ablation.
+        ahead: the share of pages whose words look at the next picture (`p_next`).
+        space: the share of pairs' texts that begin with a space.
+        flip: the share of pictures that are mirrored. Never for text, arrows, clocks, or where left and right matter.
+        colour: largest relative change of brightness, contrast and saturation.
+        length: tokens of the window of a page.
+        images: pictures of it, the first ones.
+        fit: how a picture becomes a square; bars have the mean colour.
+        size: pixels; None is the encoder's own.
+        blind: train and test on black pictures.
+        lr: of what is new.
+        backbone_lr: of a backbone that learns.
+        weight_decay: of the gated layers; the connector and the new token have none.
+        schedule: of the learning rate.
+        warmup: steps of linear warm-up.
+        clip: largest norm of the gradient.
+        accumulate: parts that a batch is cut into, to save memory.
+        autocast: compute in bfloat16 where that is safe.
+        gradient_checkpointing: compute the language model's blocks again in backward, to save memory.
+        steps: updates.
+        validate_every: steps between validations, on the first stream's validation documents.
+        vocabulary: take the softmax over the texts' own tokens, the first so many, and as many others,
+            drawn anew at every step; it saves half the time where the vocabulary is large. None takes all, as the paper.
+        precision: how a frozen language model is stored; "auto" is bfloat16 where the machine multiplies it fast.
+        seed: of weights, data order and augmentation.
+        sources: documents by stream (pages, pairs, more_pairs, clips), instead of names.
+        remember: run the frozen encoder once per picture and keep its patches; pictures are then never changed.
+        say: told how many pictures the frozen encoder has seen, and of how many.
+    """
+    named = {"pages": pages, "pairs": pairs, "more_pairs": more_pairs, "clips": clips}
+    if sources is None:
+        sources = {name: open_data(given)[:2] for name, given in named.items() if given is not None}
+    require(len(sources) > 0, "pairs", "there is nothing to train on", "Give pages, pairs or clips.")
+    require(not (remember and learn_vision), "remember", "an encoder that learns must see every picture anew")
+    if made_pages > 1 and "pages" not in sources and "pairs" in sources:
+        made = [Interleaved([s[i] for i in range(len(s))], made_pages, seed=seed, end="") for s in sources["pairs"]]
+        sources = {"pages": (made[0], made[1]), **sources}
+    shares = {
+        "pages": (pages_weight, pages_batch),
+        "pairs": (pairs_weight, pairs_batch),
+        "more_pairs": (more_pairs_weight, pairs_batch),
+        "clips": (clips_weight, clips_batch),
+    }
+    for name in sources:
+        require(name in shares, "sources", f"there is no stream {name!r}", f"Known: {', '.join(shares)}.")
+    words = languages.load_tokenizer(language)
+    words.add([flamingo.END])
+    tint = (colour, colour, colour, 0.02 if colour else 0.0)
+    plain = {"crop": (1.0, 1.0), "shift": 0.0, "turn": 0.0, "blur": 0.0, "longest": 1 << 14}
+    seen: tuple[View, ...] = ()
+    if not remember and (flip or colour):
+        seen = (partial(augment, flip=flip, colour=tint, **plain),)
+    cut: View = partial(window, tokenizer=words, length=length, images=images)
+    views: dict[str, tuple[View, ...]] = {"pages": (cut, *seen), "clips": ()}
+    changes = {
+        name: Varied(
+            flamingo.END,
+            ahead=ahead if name == "pages" else 0.0,
+            space=None if name == "pages" else space,
+            views=views.get(name, seen),
+        )
+        for name in sources
+    }
+    data = {
+        name: Stream(train, shares[name][0], min(shares[name][1], len(train)), changes[name])
+        for name, (train, _) in sources.items()
+    }
+    first = next(iter(sources))
+    still = Varied(flamingo.END, space=None if first == "pages" else 0.0, views=(cut,) if first == "pages" else ())
+    arguments: dict[str, Any] = {
+        "language": language,
+        "vision": vision,
+        "pretrained_vision": pretrained_vision,
+        "pretrained_language": pretrained_language,
+        "connector": connector,
+        "queries": queries,
+        "depth": depth,
+        "connector_width": connector_width,
+        "connector_heads": connector_heads,
+        "frames": frames,
+        "every": every,
+        "heads": heads,
+        "head_width": head_width,
+        "gate": gate,
+        "dense": dense,
+        "only": only,
+        "all_previous": all_previous,
+        "fit": fit,
+        "size": size,
+        "blind": blind,
+        "precision": "fp32" if learn_language else precision,
+    }
+    both = [source for pair in sources.values() for source in pair]
+
+    def look_once(system: flamingo.Flamingo) -> None:
+        known = dict(system.layout.features or {})
+        system.layout.features = precompute(system, both, known=known, progress=say)
+
+    policy: Policy = {
+        "vision.*": Learn(backbone_lr, weight_decay) if learn_vision else Frozen(),
+        "connector.*": Learn(lr),
+        "fusion.*": Learn(lr, weight_decay),
+        "language.added*": Learn(lr),
+        "language.*": Learn(backbone_lr, weight_decay) if learn_language else Frozen(),
+    }
+    reading = LanguageModelling(spoken(words, both, vocabulary, flamingo.END), others=vocabulary or 0)
+    return Run(
+        system="flamingo",
+        arguments=arguments,
+        model=partial(flamingo.build, **arguments),
+        prepare=look_once if remember else None,
+        data=data,
+        objectives=dict.fromkeys(data, reading),
+        policy=policy,
+        steps=steps,
+        optimizer=Optimizer(),
+        schedule=Schedule(schedule, warmup),
+        clip=clip,
+        turns=turns,
+        accumulate=accumulate,
+        precision="bf16" if autocast else "fp32",
+        gradient_checkpointing=gradient_checkpointing,
+        seed=seed,
+        validation=Augmented(sources[first][1], 1, seed=seed, augment=still, original=False),
+        validate_every=validate_every,
+        recipe="flamingo.pretrain",
+    )
+
+
+def adapt(
+    *,
+    pairs: str | None = "emoji",
+    pages: str | None = None,
+    clips: str | None = None,
+    made_pages: int = 4,
+    language: str = "gemma-3-270m",
+    vision: str = "efficientnet_lite0",
+    size: int | None = 144,
+    queries: int = 16,
+    depth: int = 2,
+    connector_width: int = 512,
+    every: int = 4,
+    gate: bool = True,
+    dense: bool = True,
+    all_previous: bool = False,
+    turns: bool = False,
+    learn_language: bool = False,
+    blind: bool = False,
+    ahead: float = 0.0,
+    lr: float = 1e-3,
+    backbone_lr: float = 1e-5,
+    weight_decay: float = 0.1,
+    warmup: int = 20,
+    batch: int = 32,
+    steps: int = 200,
+    vocabulary: int | None = 8000,
+    seed: int = 0,
+    sources: Annotated[Sources | None, tyro.conf.Suppress] = None,
+    say: Annotated[Callable[[int, int], None] | None, tyro.conf.Suppress] = None,
+) -> Run:
+    """Flamingo in minutes on a CPU: a small connector, few gated layers, and an encoder that sees each picture once.
+
+    Departures from the paper: the encoder is an ImageNet classifier's, pages are made of pairs where there are none,
+    pictures are not changed, and pairs weigh as much as pages. Pages look at the last picture only (`ahead` of 0).
+
+    Args:
+        pairs: pictures with a text: an embedded set, a table, or a folder.
+        pages: interleaved documents: a folder of HTML, MMC4, OBELICS, or tars.
+        clips: clips with a text.
+        made_pages: without pages, pairs that make one; 0 makes none.
+        language: a folder, a packaged model, or a hub name.
+        vision: a pretrained encoder's name.
+        size: pixels; small drawings need few.
+        queries: what words can look at of a picture.
+        depth: layers of the connector.
+        connector_width: of the connector.
+        every: a gated layer before the first block and before every so manieth after it.
+        gate: False leaves the tanh gates out.
+        dense: False leaves the feed-forward part of the gated layers out.
+        all_previous: words look at all pictures before them.
+        turns: streams take turns, one to an update.
+        learn_language: the language model learns too, at `backbone_lr`.
+        blind: train and test on black pictures.
+        ahead: the share of pages whose words look at the next picture.
+        lr: of what is new.
+        backbone_lr: of a language model that learns.
+        weight_decay: of the gated layers.
+        warmup: steps of linear warm-up; a cosine follows.
+        batch: documents of pairs per step; a quarter of it of pages.
+        steps: updates.
+        vocabulary: take the softmax over the texts' own tokens, the first so many, and as many others drawn anew.
+        seed: of weights and data order.
+        sources: documents by stream (pages, pairs, more_pairs, clips), instead of names.
+        say: told how many pictures the encoder has seen, and of how many.
+    """
+    run = pretrain(
+        pages=pages,
+        pairs=pairs,
+        clips=clips,
+        made_pages=made_pages,
+        pairs_weight=1.0,
+        clips_weight=0.2,
+        pages_batch=max(1, batch // 4),
+        pairs_batch=batch,
+        clips_batch=max(1, batch // 4),
+        turns=turns,
+        language=language,
+        vision=vision,
+        learn_language=learn_language,
+        queries=queries,
+        depth=depth,
+        connector_width=connector_width,
+        connector_heads=8,
+        every=every,
+        heads=8,
+        head_width=64,
+        gate=gate,
+        dense=dense,
+        all_previous=all_previous,
+        ahead=ahead,
+        size=size,
+        blind=blind,
+        lr=lr,
+        backbone_lr=backbone_lr,
+        weight_decay=weight_decay,
+        schedule="cosine",
+        warmup=warmup,
+        steps=steps,
+        validate_every=max(10, steps // 4),
+        vocabulary=vocabulary,
+        seed=seed,
+        sources=sources,
+        remember=True,
+        say=say,
+    )
+    return replace(run, recipe="flamingo.adapt")
