@@ -62,6 +62,9 @@ class GatedCrossAttention(nn.Module):
         heads, head_width: of the attention; the paper has heads of 128.
         activation: of the feed-forward layer, four times as wide.
         visual_norm: a norm over the picture's embeddings too, as the paper writes it; OpenFlamingo has none.
+        norm: of the words, by width.
+        ffn: another feed-forward layer than that of `activation`.
+        gates: numbers in each gate: 1, the paper's, or `width`.
     """
 
     def __init__(
@@ -73,14 +76,16 @@ class GatedCrossAttention(nn.Module):
         activation: Callable[[Tensor], Tensor] = squared_relu,
         *,
         visual_norm: bool = True,
+        norm: Callable[[int], nn.Module] = nn.LayerNorm,
+        ffn: nn.Module | None = None,
+        gates: int = 1,
     ) -> None:
         super().__init__()
-        self.norm = nn.LayerNorm(width)
+        self.norm, self.ffn_norm = norm(width), norm(width)
         self.visual_norm = nn.LayerNorm(visual_width) if visual_norm else nn.Identity()
         self.attention = Attention(width, heads, head_width=head_width, memory_width=visual_width, bias=False)
-        self.gate = nn.Parameter(torch.zeros(1))
-        self.ffn_norm, self.ffn = nn.LayerNorm(width), FeedForward(width, 4 * width, activation, bias=False)
-        self.ffn_gate = nn.Parameter(torch.zeros(1))
+        self.ffn = FeedForward(width, 4 * width, activation, bias=False) if ffn is None else ffn
+        self.gate, self.ffn_gate = nn.Parameter(torch.zeros(gates)), nn.Parameter(torch.zeros(gates))
 
     def keys_values(self, visual: Float[Tensor, "N Q E"]) -> KeysValues:
         """What words ask of pictures: computed once per picture, and kept while an answer grows."""

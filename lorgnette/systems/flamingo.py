@@ -8,7 +8,6 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
-from lorgnette.connectors import PerceiverResampler
 from lorgnette.fusion.cross import CrossFusion, CrossLayout, Segments, pictures_of
 from lorgnette.language import Cache, LanguageModel
 from lorgnette.shapes import Batch
@@ -26,7 +25,7 @@ class Flamingo(nn.Module):
     """
 
     def __init__(
-        self, vision: VisionEncoder, connector: PerceiverResampler, fusion: CrossFusion, language: LanguageModel
+        self, vision: VisionEncoder, connector: nn.Module, fusion: CrossFusion, language: LanguageModel
     ) -> None:
         super().__init__()
         self.vision, self.connector, self.fusion, self.language = vision, connector, fusion, language
