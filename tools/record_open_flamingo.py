@@ -4,9 +4,9 @@
     .venv-peers/bin/python tools/record_open_flamingo.py
 
 A model of the package's own sizes where it has them (six layers, 64 latents, eight heads of 64) and tiny widths, with
-random weights that 8 bits hold exactly. The language model's table has 264 rows for a tokenizer of 259 tokens, and is cut
-to 261 as the package's factory does it. Recorded are weights, patches, tokens, logits of some tokens for a head that is
-tied and for one that is not, and the names that the package's training would save.
+random weights that 8 bits hold exactly. The language model's table has 264 rows for a tokenizer of 259 tokens, and is
+cut to 261 as the package's factory does it. Recorded are weights, patches, tokens, logits of some tokens for a head
+that is tied and for one that is not, and the names that the package's training would save.
 """
 
 import json
@@ -67,7 +67,8 @@ def build(*, tied: bool) -> Flamingo:
         for i, (name, parameter) in enumerate(model.named_parameters()):
             # By number in the list, which is the same for a head that is tied but for its end.
             values = torch.randn(parameter.shape, generator=torch.Generator().manual_seed(i))
-            centre, scale = (0.5, 0.25) if name.endswith("_gate") else (1.0, 0.25) if parameter.ndim == 1 else (0.0, 0.3)
+            gate, norm = name.endswith("_gate"), parameter.ndim == 1
+            centre, scale = (0.5, 0.25) if gate else (1.0, 0.25) if norm else (0.0, 0.3)
             parameter.copy_(short(centre + scale * values).float())
     model.requires_grad_(False).eval()
     model.perceiver.requires_grad_(True)

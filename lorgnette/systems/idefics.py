@@ -256,8 +256,8 @@ def _resampler(config: IdeficsConfig) -> PerceiverResampler:
 
 
 def _norm_heads(attention: Attention, queries: nn.Module, keys: nn.Module) -> None:
-    attention.query = NormedHeads(attention.query, attention.heads, queries)
-    attention.key = NormedHeads(attention.key, attention.heads, keys)
+    attention.add_module("query", NormedHeads(attention.query, attention.heads, queries))
+    attention.add_module("key", NormedHeads(attention.key, attention.heads, keys))
 
 
 def _transform(folder: Path, config: IdeficsConfig) -> Transform:

@@ -1,7 +1,7 @@
-"""OpenFlamingo (Awadalla et al. 2023, arXiv:2308.01390): its checkpoints as a Flamingo, and a Flamingo as its checkpoint.
+"""OpenFlamingo (Awadalla et al. 2023, arXiv:2308.01390): its checkpoints as a Flamingo of ours, and back.
 
-Unlike the paper's: gated layers before every n-th block, the last of each n; GELU; heads of 64, eight everywhere; no norm
-over what is looked at; a picture is the token `<image>`, and an example ends with `<|endofchunk|>`.
+Unlike the paper's: gated layers before the last of every n blocks; GELU; eight heads of 64 everywhere; no norm over
+what is looked at; a picture is the token `<image>`, and an example ends with `<|endofchunk|>`.
 """
 
 from collections.abc import Mapping

@@ -1,9 +1,9 @@
 """OpenFlamingo's checkpoints (Awadalla et al. 2023, arXiv:2308.01390): its tensors into a Flamingo of ours, and back.
 
-Two layouts exist. The released files name a gated layer `lang_encoder.gated_cross_attn_layers.N`; those that its training
-writes name it by the decoder's path (`lang_encoder.model.layers.N.gated_cross_attn_layer`), and lie beside epoch and
-optimizer in a dictionary. Both hold what was learnt and the embeddings of all words, new tokens last; neither holds the
-vision encoder or the language model's blocks.
+Two layouts exist. The released files name a gated layer `lang_encoder.gated_cross_attn_layers.N`; those that the
+package's training writes name it by the decoder's path (`lang_encoder.model.layers.N.gated_cross_attn_layer`), and lie
+beside epoch and optimizer in a dictionary. Both hold what was learnt and the embeddings of all words, new tokens last;
+neither holds the vision encoder or the language model's blocks.
 """
 
 import pickle

@@ -1,7 +1,7 @@
 """What becomes of every tensor when another's checkpoint is read; all of it is filled, or nothing.
 
-A tensor of theirs is made of one or more of ours, row by row: `to_kv.weight` of keys and values, a table of words of the
-language model's rows and those of added tokens.
+A tensor of theirs is made of one or more of ours, row by row: `to_kv.weight` of keys and values, a table of words of
+the language model's rows and those of added tokens.
 """
 
 from collections.abc import Mapping, Sequence
@@ -131,7 +131,9 @@ def without_alias(state: Mapping[str, Tensor], alias: str, name: str, where: str
     """
     if alias in state and name in state and not torch.equal(state[alias], state[name]):
         problem = f"it is not {name}, to which the language model ties it"
-        raise CheckpointError(problem, where=where, field=alias, fix="Give the language model that it was trained with.")
+        raise CheckpointError(
+            problem, where=where, field=alias, fix="Give the language model that it was trained with."
+        )
     return {other: tensor for other, tensor in state.items() if other != alias}
 
 

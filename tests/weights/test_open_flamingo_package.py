@@ -1,5 +1,6 @@
 """OpenFlamingo's package itself, where it can be imported: both layouts in, ours out, and the same logits."""
 
+import copy
 import sys
 import warnings
 from importlib.util import find_spec
@@ -65,7 +66,8 @@ class Eyes(VisionEncoder):
 
 def language(kind: str) -> PreTrainedModel:
     torch.manual_seed(1)
-    lm = AutoModelForCausalLM.from_config(LANGUAGES[kind], attn_implementation="eager").eval()
+    config = copy.deepcopy(LANGUAGES[kind])  # which the package cuts
+    lm = AutoModelForCausalLM.from_config(config, attn_implementation="eager").eval()
     with torch.no_grad():
         for name, parameter in lm.named_parameters():
             if "norm" not in name:
@@ -131,7 +133,9 @@ def test_it_is_the_same_model_on_both_sides(package, tmp_path, kind, style):
         kept = {name: t for name, t in kept.items() if not any(part in name for part in old)} | more
         torch.save(kept, tmp_path / "theirs.pt")
     else:
-        torch.save({"epoch": 1, "model_state_dict": {f"module.{n}": t for n, t in kept.items()}}, tmp_path / "theirs.pt")
+        torch.save(
+            {"epoch": 1, "model_state_dict": {f"module.{n}": t for n, t in kept.items()}}, tmp_path / "theirs.pt"
+        )
     words = LanguageModel(language(kind), byte_tokenizer(), kind)
     system, report = load(tmp_path / "theirs.pt", vision=Eyes(peer.vision_encoder), language=words)
     assert not report.changed
