@@ -176,6 +176,7 @@ def test_a_picture_between_fake_tokens(peer):
     assert sum(map(system.layout.length, system.layout.spans(Document((PICTURES[0],)), begin=False))) == 3
 
 
+@pytest.mark.parametrize("peer", ["resampler"], indirect=True)
 @pytest.mark.parametrize(
     ("what", "told"),
     [
