@@ -14,14 +14,10 @@ from typing import Any
 import timm
 import torch
 from safetensors import safe_open
-from safetensors.torch import load_file
 from timm.models.vision_transformer import checkpoint_filter_fn
-from torch.nn.functional import gelu
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from lorgnette.connectors import PerceiverResampler
 from lorgnette.document import Document, Image, Text
-from lorgnette.fusion.cross import CrossFusion, GatedCrossAttention
 from lorgnette.incontext.decoding import Decoding
 from lorgnette.incontext.engine import Engine
 from lorgnette.incontext.requests import Request
@@ -37,9 +33,12 @@ DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
 class Ids(Tokenizer):
     """Words are the ids themselves, so that both sides read the same."""
 
-    def __init__(self, tokens: dict[str, int]) -> None:
-        self.bos, self.eos, self.pad = tokens["bos"], tokens["eoc"], tokens["pad"]
+    def __init__(self, tokens: dict[str, int], vocabulary: int) -> None:
+        self.bos, self.eos, self.pad, self.vocabulary = tokens["bos"], tokens["eoc"], tokens["pad"], vocabulary
         self.__dict__["suppressed"] = [tokens["media"]]
+
+    def __len__(self) -> int:
+        return self.vocabulary
 
     def encode(self, text: str) -> list[int]:
         return list(map(int, text.split()))
@@ -51,7 +50,7 @@ class Ids(Tokenizer):
 def build(spec: dict[str, Any]) -> Flamingo:
     """The model of the spec with the weights that the peer saved."""
     sizes, tokens, dtype = spec["model"], spec["tokens"], DTYPES[spec["precision"]]
-    weights = load_file(spec["weights"])
+    weights = open_flamingo.read(spec["weights"])
     config = LlamaConfig(
         vocab_size=sizes["vocabulary"],
         hidden_size=sizes["width"],
@@ -65,16 +64,7 @@ def build(spec: dict[str, Any]) -> Flamingo:
         pad_token_id=tokens["pad"],
         dtype=dtype,
     )
-    lm = LlamaForCausalLM(config)
-    words = {
-        name.removeprefix("lang_encoder.").replace(".decoder_layer.", "."): tensor
-        for name, tensor in weights.items()
-        if name.startswith("lang_encoder.model.")
-    }
-    missing, unexpected = lm.load_state_dict(words, strict=False)
-    assert not unexpected, unexpected[:3]
-    assert all(name.startswith("lm_head") for name in missing), missing[:3]
-    language = LanguageModel(lm, Ids(tokens), "shared weights")
+    language = LanguageModel(LlamaForCausalLM(config), Ids(tokens, sizes["vocabulary"]), "shared weights")
 
     eyes = timm.create_model(
         "vit_base_patch16_clip_224",
@@ -94,14 +84,9 @@ def build(spec: dict[str, Any]) -> Flamingo:
     transform = Transform(sizes["image_size"], half, half, "squash")
     vision = TimmEncoder(eyes, transform, "shared weights")
 
-    width = sizes["vision_width"]
-    connector = PerceiverResampler(width, activation=gelu)
-    connector.load_state_dict(open_flamingo.resampler(weights))
-    layers = {}
-    for block, state in open_flamingo.gated_layers(weights).items():
-        layers[block] = GatedCrossAttention(sizes["width"], width, 8, 64, gelu, visual_norm=False)
-        layers[block].load_state_dict(state)
-    system = Flamingo(vision, connector, CrossFusion(layers), language).to(dtype).eval().requires_grad_(False)
+    system = Flamingo(vision, open_flamingo.resampler(weights), open_flamingo.gated(weights), language)
+    open_flamingo.fill(system, weights, spec["weights"])
+    system = system.to(dtype).eval().requires_grad_(False)
     system.layout.marker = str(tokens["media"])
     return system
 

@@ -74,8 +74,11 @@ class GatedCrossAttention(nn.Module):
         heads, head_width: of the attention; the paper has heads of 128.
         activation: of the feed-forward layer, four times as wide.
         visual_norm: a norm over the picture's embeddings too, as the paper writes it; OpenFlamingo has none.
-        gated: False is the ablation without tanh gates: what is added is added whole from the start.
-        dense: False leaves the feed-forward layer out: with `gated=False` the ablation "vanilla cross-attention".
+        norm: of the words, by width.
+        ffn: another feed-forward layer than that of `activation`.
+        gates: numbers in each gate: 1, the paper's, or `width`; 0 is the ablation without tanh gates, which adds all
+            that is to be added from the start.
+        dense: False leaves the feed-forward layer out: with no gates the ablation "vanilla cross-attention".
     """
 
     def __init__(
@@ -87,17 +90,19 @@ class GatedCrossAttention(nn.Module):
         activation: Callable[[Tensor], Tensor] = squared_relu,
         *,
         visual_norm: bool = True,
-        gated: bool = True,
+        norm: Callable[[int], nn.Module] = nn.LayerNorm,
+        ffn: nn.Module | None = None,
+        gates: int = 1,
         dense: bool = True,
     ) -> None:
         super().__init__()
-        self.norm = nn.LayerNorm(width)
+        self.norm = norm(width)
         self.visual_norm = nn.LayerNorm(visual_width) if visual_norm else nn.Identity()
         self.attention = Attention(width, heads, head_width=head_width, memory_width=visual_width, bias=False)
-        self.gate = nn.Parameter(torch.zeros(1)) if gated else None
-        self.ffn_norm = nn.LayerNorm(width) if dense else None
-        self.ffn = FeedForward(width, 4 * width, activation, bias=False) if dense else None
-        self.ffn_gate = nn.Parameter(torch.zeros(1)) if dense and gated else None
+        self.gate = nn.Parameter(torch.zeros(gates)) if gates else None
+        wide = FeedForward(width, 4 * width, activation, bias=False) if ffn is None else ffn
+        self.ffn_norm, self.ffn = (norm(width), wide) if dense else (None, None)
+        self.ffn_gate = nn.Parameter(torch.zeros(gates)) if dense and gates else None
 
     def keys_values(self, visual: Float[Tensor, "N Q E"]) -> KeysValues:
         """What words ask of pictures: computed once per picture, and kept while an answer grows."""
@@ -109,7 +114,7 @@ class GatedCrossAttention(nn.Module):
         self, x: Float[Tensor, "B T D"], looked_at: KeysValues | None, segments: Segments | None
     ) -> Float[Tensor, "B T D"]:
         """`looked_at` holds the rows that `segments` names."""
-        dtype, x = x.dtype, x.to(self.norm.weight.dtype)
+        dtype, x = x.dtype, x.to(self.attention.query.weight.dtype)
         if segments is not None and looked_at is not None:
             flat = x.flatten(0, 1)
             words = self.norm(flat[segments.words])

@@ -4,7 +4,7 @@ tokens B T --embed--> B T D --[before_block] block 0 ... [before_block] block n-
 """
 
 import inspect
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
@@ -14,16 +14,14 @@ import torch
 import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
-from torch.utils.checkpoint import checkpoint
 from transformers import PreTrainedModel
 
 from lorgnette.errors import ConfigError
 from lorgnette.language import fingerprint, masks
 from lorgnette.language.cache import Cache, ForwardCache
+from lorgnette.language.entering import BeforeBlock, entered
 from lorgnette.language.packing import Packing
 from lorgnette.language.tokenizer import Tokenizer
-
-BeforeBlock = Callable[[int, Float[Tensor, "B T D"]], Float[Tensor, "B T D"]]
 
 
 class LanguageModel(nn.Module):
@@ -174,6 +172,11 @@ class LanguageModel(nn.Module):
             ConfigError: a token exists already.
         """
         ids = self.tokenizer.add(tokens)
+        self.add_rows(ids)
+        return ids
+
+    def add_rows(self, ids: list[int]) -> None:
+        """As `add_tokens`, for tokens that the tokenizer knows already."""
         table, head = self.lm.get_input_embeddings(), self.lm.get_output_embeddings()
         with torch.no_grad():
             self.added = _grown(self.added, table.weight, len(ids))
@@ -184,7 +187,17 @@ class LanguageModel(nn.Module):
         rows[known] = self._rows[known]
         rows[ids] = torch.arange(len(known), len(known) + len(ids), device=rows.device)
         self._rows, self.vocab_size = rows, len(rows)
-        return ids
+
+    @property
+    def added_ids(self) -> list[int]:
+        """The token of each row of `added`, in order."""
+        ids = (self._rows >= 0).nonzero()[:, 0]
+        return ids[self._rows[ids].argsort()].tolist()
+
+    def trim(self) -> None:
+        """Drops what embedding and head hold beyond the tokenizer's tokens: tables are often padded to a round size."""
+        self.vocab_size = len(self.tokenizer)
+        self.lm.resize_token_embeddings(self.vocab_size)
 
     def embedding_norm(self) -> float:
         """The mean length of the words' embeddings as the first block sees them; visual ones are scaled to it."""
@@ -321,25 +334,11 @@ class LanguageModel(nn.Module):
         try:
             for i, block in enumerate(blocks):
                 if before_block is not None or recompute or replaced[i]:
-                    block.forward = _wrapped(block.forward, i, before_block, replaced[i], recompute)
+                    block.forward = entered(block.forward, i, before_block, replaced[i], recompute)
             yield
         finally:
             for block in blocks:
                 block.__dict__.pop("forward", None)
-
-
-def _wrapped(
-    forward: Callable[..., Any], i: int, before_block: BeforeBlock | None, replaced: dict[str, Any], recompute: bool
-) -> Callable[..., Any]:
-    def run(x: Tensor, *args: Any, **kwargs: Any) -> Any:
-        if before_block is not None:
-            x = before_block(i, x).to(x.dtype)
-        return forward(x, *args, **(kwargs | replaced))
-
-    def checkpointed(x: Tensor, *args: Any, **kwargs: Any) -> Any:
-        return checkpoint(run, x, *args, use_reentrant=False, **kwargs)
-
-    return checkpointed if recompute else run
 
 
 def _grown(added: Tensor | None, table: Tensor, count: int) -> nn.Parameter:

@@ -23,8 +23,6 @@ from lorgnette.vision import VisionEncoder
 END = "<|endofchunk|>"
 """The new token that closes what is said of a picture (`<EOC>` in the paper)."""
 
-Resampler = PerceiverResampler | MLPResampler | TransformerResampler
-
 
 class Flamingo(nn.Module):
     """Section 2: every word looks at the last picture before it; earlier ones reach it through the words between.
@@ -37,7 +35,7 @@ class Flamingo(nn.Module):
     """
 
     def __init__(
-        self, vision: VisionEncoder, connector: Resampler, fusion: CrossFusion, language: LanguageModel
+        self, vision: VisionEncoder, connector: nn.Module, fusion: CrossFusion, language: LanguageModel
     ) -> None:
         super().__init__()
         self.vision, self.connector, self.fusion, self.language = vision, connector, fusion, language
@@ -149,7 +147,7 @@ def build(
     if only is not None and not 0 <= only < words.num_blocks:
         raise ConfigError(f"there is no block {only} of {words.num_blocks}", where="flamingo", field="only")
     wide = connector_width or eyes.width
-    resampler: Resampler
+    resampler: nn.Module
     if connector == "perceiver":
         resampler = PerceiverResampler(
             eyes.width, queries, depth, connector_heads, head_width, embedding=wide, frames=frames
@@ -159,7 +157,7 @@ def build(
     else:
         resampler = TransformerResampler(eyes.width, wide, queries, depth, connector_heads, head_width, frames=frames)
     layers = {
-        block: GatedCrossAttention(words.block_width, wide, heads, head_width, gated=gate, dense=dense)
+        block: GatedCrossAttention(words.block_width, wide, heads, head_width, gates=int(gate), dense=dense)
         for block in blocks
     }
     words.add_tokens([END])

@@ -1,0 +1,276 @@
+"""OpenFlamingo's checkpoints: what the package computed and saved, recorded by `tools/record_open_flamingo.py`."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+from transformers import LlamaConfig, LlamaForCausalLM
+
+from lorgnette.document import Document, Image, Text
+from lorgnette.errors import CheckpointError, ConfigError
+from lorgnette.language import LanguageModel
+from lorgnette.language.tiny import byte_tokenizer
+from lorgnette.shapes import Batch
+from lorgnette.systems.flamingo import Flamingo
+from lorgnette.systems.open_flamingo import load, save
+from lorgnette.vision import Transform, VisionEncoder
+from lorgnette.weights import open_flamingo as weights
+
+MEDIA = 260
+FILE = Path(__file__).parent / "data" / "open_flamingo.safetensors"
+
+
+class Eyes(VisionEncoder):
+    """An encoder of the recorded width, which is not asked: patches are given."""
+
+    def __init__(self, width: int = 8) -> None:
+        half = (0.5, 0.5, 0.5)
+        super().__init__(torch.nn.Linear(1, 1), Transform(16, half, half), "eyes", width, width)
+
+    def forward(self, images: Tensor) -> Tensor:
+        raise NotImplementedError
+
+    pooled = forward
+
+
+class Code:
+    """What a file of tensors has no need of."""
+
+
+class Recorded:
+    """The package's model and what it said."""
+
+    def __init__(self) -> None:
+        with safe_open(FILE, "pt") as file:
+            found = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            about = {name: json.loads(told) for name, told in file.metadata().items()}
+        self.weights = {n.removeprefix("weights."): t.float() for n, t in found.items() if n.startswith("weights.")}
+        self.columns, self.trained = about["columns"], about["trained"]
+        self.logits = {kind: found[f"logits.{kind}"] for kind in ("tied", "untied")}
+        tokens, valid = found["tokens"], found["valid"].bool()
+        latest = (tokens == MEDIA).long().cumsum(1) - 1
+        self.batch = Batch(
+            tokens=tokens,
+            weights=torch.zeros(tokens.shape),
+            valid=valid,
+            slots=torch.full_like(tokens, -1),
+            media=torch.tensor([[0, 1], [2, -1]]),
+            patches=found["patches"],
+            latest=latest,
+        )
+
+    def language(self, kind: str, *, rows: int = 264) -> LanguageModel:
+        """The frozen language model as it was before the package got it: a table padded to 264 rows."""
+        config = LlamaConfig(
+            vocab_size=rows,
+            hidden_size=16,
+            intermediate_size=24,
+            num_hidden_layers=4,
+            num_attention_heads=2,
+            max_position_embeddings=64,
+            tie_word_embeddings=kind == "tied",
+        )
+        lm = LlamaForCausalLM(config).eval()
+        state = lm.state_dict()
+        for name, tensor in weights.canonical(self.weights).items():
+            own = name.removeprefix("lang_encoder.")
+            if own in state and (kind == "untied" or own != "lm_head.weight"):
+                state[own][: len(tensor[:259])] = tensor[:259]
+        lm.load_state_dict(state)
+        return LanguageModel(lm, byte_tokenizer(), "llama")
+
+    def checkpoint(self, kind: str, style: str) -> dict[str, Tensor]:
+        """What the package would have written."""
+        if style == "trained":
+            return {name: self.weights[self.first_name(name)] for name in self.trained[kind]}
+        learnt = ("perceiver.", "lang_encoder.gated_cross_attn_layers.", "lang_encoder.model.embed_tokens.")
+        found = {name: tensor for name, tensor in self.weights.items() if name.startswith(learnt)}
+        if kind == "tied":
+            found["lang_encoder.lm_head.weight"] = found["lang_encoder.model.embed_tokens.weight"]
+        return found
+
+    def first_name(self, name: str) -> str:
+        if name == "lang_encoder.lm_head.weight":  # written only where it is the embeddings
+            return "lang_encoder.model.embed_tokens.weight"
+        if ".gated_cross_attn_layer." in name:
+            return "lang_encoder.gated_cross_attn_layers." + name.removeprefix("lang_encoder.model.layers.").replace(
+                ".gated_cross_attn_layer.", "."
+            )
+        return name
+
+    def written(self, folder: Path, kind: str, style: str, ending: str) -> Path:
+        state, path = self.checkpoint(kind, style), folder / f"checkpoint{ending}"
+        if ending == ".safetensors":
+            save_file({name: tensor.clone() for name, tensor in state.items()}, path)
+        elif style == "trained":
+            wrapped = {f"module.{name}": tensor for name, tensor in state.items()}
+            optimizer: dict[str, Any] = {"state": {0: {"step": torch.tensor(1.0)}}, "param_groups": [{"lr": 1e-4}]}
+            torch.save({"epoch": 3, "model_state_dict": wrapped, "optimizer_state_dict": optimizer}, path)
+        else:
+            torch.save(state, path)
+        return path
+
+
+@pytest.fixture(scope="module")
+def recorded() -> Recorded:
+    return Recorded()
+
+
+@torch.inference_mode()
+def logits(system: Flamingo, batch: Batch) -> Tensor:
+    return system.language.head(system(batch)).float()
+
+
+@pytest.mark.parametrize("kind", ["tied", "untied"])
+@pytest.mark.parametrize(("style", "ending"), [("released", ".pt"), ("released", ".safetensors"), ("trained", ".pt")])
+def test_it_computes_what_the_package_computed(recorded, tmp_path, kind, style, ending):
+    language = recorded.language(kind)
+    path = recorded.written(tmp_path, kind, style, ending)
+    system, report = load(path, vision=Eyes(), language=language)
+    assert system.fusion.blocks == [1, 3]
+    assert language.vocab_size == 261
+    ours, valid = logits(system, recorded.batch), recorded.batch.valid
+    assert ours.shape[-1] == 261
+    # In no file are the rows of new tokens in a head that is not tied: the package never learns them.
+    known = len(recorded.columns) - (2 if kind == "untied" else 0)
+    theirs = recorded.logits[kind][valid][:, :known]
+    torch.testing.assert_close(ours[valid][:, recorded.columns[:known]], theirs, atol=1e-4, rtol=0)
+    assert {"connector.latents", "fusion.layers.1.gate", "language.added"} <= set(report.filled)
+    assert {"vision.model.weight", "language.lm.model.norm.weight"} <= set(report.kept)
+    assert ("language.added_head" in report.kept) == (kind == "untied")
+    assert not report.changed
+    assert language.name == "llama"
+    assert "2 filled" in str(replace(report, filled=report.filled[:2]))
+
+
+@pytest.mark.parametrize("kind", ["tied", "untied"])
+@pytest.mark.parametrize(("style", "ending"), [("released", ".pt"), ("released", ".safetensors"), ("trained", ".pt")])
+def test_out_and_in_again_is_bitwise(recorded, tmp_path, kind, style, ending):
+    state = recorded.checkpoint(kind, style)
+    system, _ = load(state, vision=Eyes(), language=recorded.language(kind))
+    path = tmp_path / f"ours{ending}"
+    save(system, path, style)
+    if ending == ".pt":
+        file = torch.load(path, weights_only=True)
+        file = file["model_state_dict"] if style == "trained" else file
+        assert sorted(file) == sorted(state)
+        assert all(torch.equal(file[name], tensor) for name, tensor in state.items())
+    again, _ = load(path, vision=Eyes(), language=recorded.language(kind))
+    for name, tensor in system.state_dict().items():
+        if not name.startswith("vision.") and name != "language.added_head":
+            assert torch.equal(again.state_dict()[name], tensor), name
+
+
+def test_a_training_saves_the_names_that_the_package_saves(recorded):
+    for kind in ("tied", "untied"):
+        system, _ = load(recorded.checkpoint(kind, "released"), vision=Eyes(), language=recorded.language(kind))
+        assert sorted(weights.tensors(system, "trained")) == recorded.trained[kind]
+
+
+def test_pictures_and_ends_are_its_tokens(recorded):
+    system, _ = load(recorded.checkpoint("tied", "released"), vision=Eyes(), language=recorded.language("tied"))
+    picture = Image(torch.zeros(3, 16, 16, dtype=torch.uint8))
+    batch, _ = system.layout.arrange([Document((Text("a"), picture, Text("b<|endofchunk|>"), picture, Text("c")))])
+    letters = {letter: system.layout.tokenizer.encode(letter)[0] for letter in "abc"}
+    assert batch.tokens.tolist() == [[letters["a"], MEDIA, letters["b"], 259, MEDIA, letters["c"]]]
+    assert batch.latest.tolist() == [[-1, 0, 0, 0, 1, 1]]
+    assert system.layout.ends == (259,)
+
+
+def test_embeddings_that_were_trained_too_make_another_language_model(recorded):
+    state = recorded.checkpoint("tied", "released")
+    del state["lang_encoder.lm_head.weight"]
+    state["lang_encoder.model.embed_tokens.weight"] = state["lang_encoder.model.embed_tokens.weight"] + 1
+    language = recorded.language("tied")
+    before = language.fingerprint()
+    system, report = load(state, vision=Eyes(), language=language)
+    assert report.changed == ("language.lm.model.embed_tokens.weight",)
+    assert "1 of them in a frozen part and changed" in str(report)
+    assert language.name == "llama-open-flamingo"
+    assert language.fingerprint() != before
+    assert torch.equal(system.language.lm.lm_head.weight[7], state["lang_encoder.model.embed_tokens.weight"][7])
+
+
+def broken(state: dict[str, Tensor], what: str) -> dict[str, Tensor]:
+    table, gate = "lang_encoder.model.embed_tokens.weight", "lang_encoder.gated_cross_attn_layers.1.attn_gate"
+    if what == "missing":
+        del state[gate]
+    elif what == "unexpected":
+        state["perceiver.frame_embs"] = torch.zeros(4, 8)
+    elif what == "misshapen":
+        state[gate] = torch.zeros(3)
+    elif what in ("rows", "width"):
+        del state["lang_encoder.lm_head.weight"]
+        state[table] = torch.zeros(300, 16) if what == "rows" else torch.zeros(261, 12)
+    elif what == "block":
+        state |= {name.replace("layers.3.", "layers.5."): tensor for name, tensor in state.items()}
+    elif what == "twice":
+        state["lang_encoder.model.layers.1.gated_cross_attn_layer.attn_gate"] = torch.zeros(1)
+    elif what == "head":
+        state["lang_encoder.lm_head.weight"] = torch.zeros(261, 16)
+    else:
+        state = {name: tensor for name, tensor in state.items() if what not in name}
+    return state
+
+
+@pytest.mark.parametrize(
+    ("what", "told"),
+    [
+        ("missing", r"1 missing \(lang_encoder.gated_cross_attn_layers.1.attn_gate\)"),
+        ("unexpected", r"1 unexpected \(perceiver.frame_embs\)"),
+        ("misshapen", r"1 of another shape \(lang_encoder\S+attn_gate: \(3,\), not \(1,\)\)"),
+        ("rows", "embeddings of 300 tokens, and the tokenizer 259"),
+        ("width", r"embed_tokens.weight: \(261, 12\), not \(261, 16\)"),
+        ("block", "a layer before block 5, the language model 4 blocks"),
+        ("twice", "attn_gate: it is there twice, with different values"),
+        ("head", "lm_head.weight: it is not lang_encoder.model.embed_tokens.weight"),
+        ("perceiver", "perceiver.latents: it is no checkpoint of open-flamingo"),
+        ("gated", "it has no gated layers"),
+        ("embed", "no embeddings of words"),
+    ],
+)
+def test_what_does_not_fit_is_named_and_nothing_is_changed(recorded, what, told):
+    language = recorded.language("tied")
+    before = {name: tensor.clone() for name, tensor in language.state_dict().items()}
+    with pytest.raises(CheckpointError, match=told):
+        load(broken(recorded.checkpoint("tied", "released"), what), vision=Eyes(), language=language)
+    after = language.state_dict()
+    assert after.keys() == before.keys()
+    assert all(torch.equal(tensor, before[name]) for name, tensor in after.items())
+    assert len(language.tokenizer) == 259
+    assert language.tokenizer.bos is not None
+
+
+def test_an_encoder_of_another_width_is_refused(recorded):
+    with pytest.raises(CheckpointError, match="patches have 8 numbers, this encoder's 12"):
+        load(recorded.checkpoint("tied", "released"), vision=Eyes(12), language=recorded.language("tied"))
+
+
+def test_files_that_cannot_be_read_are_named(tmp_path):
+    for name in ("none.pt", "none.safetensors"):
+        with pytest.raises(CheckpointError, match=rf"{name}: it cannot be read"):
+            weights.read(tmp_path / name)
+    (tmp_path / "text.pt").write_text("not a checkpoint")
+    with pytest.raises(CheckpointError, match=r"text\.pt: it is damaged, or holds more than tensors"):
+        weights.read(tmp_path / "text.pt")
+    torch.save({"model_state_dict": {"code": Code}}, tmp_path / "code.pt")
+    with pytest.raises(CheckpointError, match="no code in a file is run"):
+        weights.read(tmp_path / "code.pt")
+    torch.save([torch.zeros(1)], tmp_path / "list.pt")
+    with pytest.raises(CheckpointError, match="it is no table of tensors"):
+        weights.read(tmp_path / "list.pt")
+
+
+def test_what_the_package_cannot_be_is_not_written(recorded, tmp_path):
+    system, _ = load(recorded.checkpoint("tied", "released"), vision=Eyes(), language=recorded.language("tied"))
+    system.fusion.blocks = [0, 3]
+    system.connector.layers = system.connector.layers[:2]
+    with pytest.raises(ConfigError, match="open-flamingo has a resampler of 6 layers and 64 latents and gated layers"):
+        save(system, tmp_path / "ours.pt")
+    assert not list(tmp_path.iterdir())
