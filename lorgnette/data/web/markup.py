@@ -1,15 +1,15 @@
 """HTML to text and pictures in the order of the page.
 
-| element                                                                     | becomes                                 |
-|-----------------------------------------------------------------------------|-----------------------------------------|
-| text                                                                        | text; runs of white space are one space |
-| blocks (paragraphs, headings, list items, captions, rows, ...), line breaks | text between line breaks                |
-| `pre`                                                                       | text with its own line breaks           |
-| `img`                                                                       | a picture; its `alt` is no text         |
-| `main`, or an element of role main, where there is one                      | all that is read of the page            |
-| scripts, styles, forms, navigation, asides, embedded drawings and frames    | nothing                                 |
-| `header` and `footer` outside an article; what is hidden                    | nothing                                 |
-| an element whose class or id is one word of `BOILERPLATE`, whose role `_ROLES` | nothing                              |
+| element | becomes |
+|---|---|
+| text | text; runs of white space are one space |
+| blocks (paragraphs, headings, items, captions, rows, ...), `br` | text between line breaks |
+| `pre` | text with its own line breaks |
+| `img` | a picture; its `alt` is no text |
+| `main`, or an element of role main, where there is one | all that is read of the page |
+| scripts, styles, forms, navigation, asides, embedded drawings and frames | nothing |
+| `header` and `footer` outside an article, main or section; what is hidden | nothing |
+| what has a word of `BOILERPLATE` as class or id, or a role of `_ROLES` | nothing |
 """
 
 import re
@@ -22,16 +22,87 @@ from lorgnette.document import Image, Part
 from lorgnette.errors import DataError, ResourceError
 
 BOILERPLATE = frozenset(
-    "navheader navfooter nav navbar navigation menu sidebar breadcrumb breadcrumbs toc cookie-banner".split()
+    [
+        "navheader",
+        "navfooter",
+        "nav",
+        "navbar",
+        "navigation",
+        "menu",
+        "sidebar",
+        "breadcrumb",
+        "breadcrumbs",
+        "toc",
+        "cookie-banner",
+    ]
 )
-_ROLES = frozenset("navigation banner contentinfo search complementary menu menubar dialog".split())
+_ROLES = frozenset(["navigation", "banner", "contentinfo", "search", "complementary", "menu", "menubar", "dialog"])
 _SKIPPED = frozenset(
-    "script style noscript template nav aside form button select textarea iframe object embed svg math canvas audio "
-    "video head".split()
+    [
+        "script",
+        "style",
+        "noscript",
+        "template",
+        "nav",
+        "aside",
+        "form",
+        "button",
+        "select",
+        "textarea",
+        "iframe",
+        "object",
+        "embed",
+        "svg",
+        "math",
+        "canvas",
+        "audio",
+        "video",
+        "head",
+    ]
 )
 _BLOCKS = frozenset(
-    "address article blockquote body caption center dd details dialog div dl dt fieldset figcaption figure footer h1 h2 "
-    "h3 h4 h5 h6 header hgroup hr html legend li main ol p pre section summary table tbody tfoot thead tr ul".split()
+    [
+        "address",
+        "article",
+        "blockquote",
+        "body",
+        "caption",
+        "center",
+        "dd",
+        "details",
+        "dialog",
+        "div",
+        "dl",
+        "dt",
+        "fieldset",
+        "figcaption",
+        "figure",
+        "footer",
+        "h1",
+        "h2",
+        "h3",
+        "h4",
+        "h5",
+        "h6",
+        "header",
+        "hgroup",
+        "hr",
+        "html",
+        "legend",
+        "li",
+        "main",
+        "ol",
+        "p",
+        "pre",
+        "section",
+        "summary",
+        "table",
+        "tbody",
+        "tfoot",
+        "thead",
+        "tr",
+        "ul",
+    ]
 )
 _CELLS = frozenset(("td", "th"))
 _SPACE = re.compile(r"[ \t\n\r\f\v\xa0]+")
@@ -78,7 +149,9 @@ def read_html(markup: bytes, find: Callable[[str], Image | Left], where: object)
         walk.read(top, etree.iterwalk(top, events=("start", "end")))
         walk.out.gap("\n")
     title = _SPACE.sub(" ", tree.findtext(".//title") or "").strip()
-    language = (tree.get("lang") or tree.get("{http://www.w3.org/XML/1998/namespace}lang") or tree.get("xml:lang") or "").strip()
+    language = (
+        tree.get("lang") or tree.get("{http://www.w3.org/XML/1998/namespace}lang") or tree.get("xml:lang") or ""
+    ).strip()
     url = next(iter(tree.xpath("//link[@rel='canonical']/@href")), "")
     return Marked(walk.out.parts(), title, language, str(url), tuple(walk.left))
 
@@ -106,9 +179,7 @@ class _Walk:
             return
         if element.tag == "img":
             self.picture(element.get("src"))
-        elif element.tag == "br":
-            self.out.gap("\n")
-        elif element.tag in _BLOCKS:
+        elif element.tag == "br" or element.tag in _BLOCKS:
             self.out.gap("\n")
         self.verbatim += element.tag == "pre"
         self.write(element.text)

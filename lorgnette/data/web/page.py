@@ -11,6 +11,7 @@ OUTSIDE = "outside the folder"
 MISSING = "missing"
 FORMAT = "of a format that is not read"
 EMBEDDED = "no file name"
+_CLOSING = ".,;:!?)"
 
 
 class Left(NamedTuple):
@@ -64,7 +65,10 @@ class Assembler:
         """A piece of text that is written as it is."""
         if not piece:
             return
-        if self._last not in ("", "\n"):
+        carried = (
+            self._gap == " " and not self._text and piece[0] in _CLOSING
+        )  # from before a picture: "now <picture>,"
+        if self._last not in ("", "\n") and not carried:
             self._text += self._gap
         self._text += piece
         self._gap, self._last = "", piece[-1]

@@ -72,7 +72,9 @@ def mmc4(record: Mapping[str, Any], key: str, where: str, find: Find, matching: 
         rows = _list(record, "similarity_matrix", where)
         if len(rows) != len(infos) or any(not isinstance(r, list) or len(r) != len(sentences) for r in rows):
             problem = f"its shape is not {len(infos)} pictures by {len(sentences)} sentences"
-            raise DataError(problem, where=where, field="similarity_matrix", fix="Write the record again, or leave it out.")
+            raise DataError(
+                problem, where=where, field="similarity_matrix", fix="Write the record again, or leave it out."
+            )
     placed: list[list[Mapping[str, Any]]] = [[] for _ in sentences]
     for n, info in enumerate(infos):
         at, field = info.get("matched_text_index") if isinstance(info, dict) else None, f"image_info[{n}]"
@@ -154,7 +156,7 @@ def _held(image: object, find: Find, where: str, field: str) -> Image | Left:
 
 
 def _meta(record: Mapping[str, Any]) -> dict[str, Any]:
-    """What the record tells of the page: its own url, or that in OBELICS' `general_metadata`, which is JSON in a text."""
+    """What the record tells of the page itself, or in OBELICS' `general_metadata`, which is JSON in a text."""
     general = record.get("general_metadata")
     if isinstance(general, str):
         try:
@@ -162,7 +164,9 @@ def _meta(record: Mapping[str, Any]) -> dict[str, Any]:
         except ValueError:
             general = None
     told = {**(general if isinstance(general, dict) else {}), **record}
-    return {name: told[name] for name in ("url", "title", "language", "cluster", "split") if isinstance(told.get(name), str)}
+    return {
+        name: told[name] for name in ("url", "title", "language", "cluster", "split") if isinstance(told.get(name), str)
+    }
 
 
 _AGAIN = "Write the record again, or leave it out."
@@ -194,5 +198,7 @@ def parse(data: bytes, where: str) -> dict[str, Any]:
     except (ValueError, RecursionError) as error:
         raise DataError(f"broken JSON ({error})", where=where, fix="Write it again.") from None
     if not isinstance(record, dict):
-        raise DataError(f"a {type(record).__name__}, not an object", where=where, fix="Write one object for every page.")
+        raise DataError(
+            f"a {type(record).__name__}, not an object", where=where, fix="Write one object for every page."
+        )
     return record

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from lorgnette.document import Image
-from lorgnette.errors import DataError
+from lorgnette.errors import ConfigError, DataError
 
 UNREADABLE = "unreadable"
 
@@ -26,8 +26,13 @@ class Rules:
     single_colour: bool = False
     pictures: int = 1
 
+    def __post_init__(self) -> None:
+        for name in ("smallest", "aspect", "pictures"):
+            if getattr(self, name) < 1:
+                raise ConfigError(f"{getattr(self, name)} is less than 1", where="rules", field=name)
+
     def against(self, image: Image) -> tuple[str, str]:
-        """Why the picture is dropped, in a few words ("" where it is kept), and what is wrong with an unreadable one."""
+        """Why the picture is dropped ("" where it is kept), and what is wrong with one that cannot be read."""
         try:
             picture = image.open()
         except DataError as error:
@@ -71,7 +76,8 @@ class Report:
     def __str__(self) -> str:
         def listed(dropped: Mapping[str, int]) -> list[str]:
             return [
-                f"  {count:,} {reason}, such as {self.examples[reason]}" for reason, count in Counter(dropped).most_common()
+                f"  {count:,} {reason}, such as {self.examples[reason]}"
+                for reason, count in Counter(dropped).most_common()
             ]
 
         return "\n".join(

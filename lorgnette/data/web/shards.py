@@ -45,9 +45,7 @@ class Shards:
         ResourceError: pyarrow is not installed, and a file is parquet.
     """
 
-    def __init__(
-        self, paths: list[Path], images: str | Path | None = None, matching: Matching | None = None
-    ) -> None:
+    def __init__(self, paths: list[Path], images: str | Path | None = None, matching: Matching | None = None) -> None:
         self.matching = matching or Matching()
         folder = Path(images) if images is not None else paths[0].parent
         if not folder.is_dir():
@@ -146,7 +144,9 @@ class Parquet:
         try:
             group = _row_group(self.path, k)
         except (OSError, ValueError) as error:
-            raise DataError(f"damaged ({error})", where=self.path, field=f"row group {k}", fix="Copy it again.") from None
+            raise DataError(
+                f"damaged ({error})", where=self.path, field=f"row group {k}", fix="Copy it again."
+            ) from None
         row: dict[str, Any] = group.slice(i - (self._ends[k - 1] if k else 0), 1).to_pylist()[0]
         return row
 

@@ -1,6 +1,7 @@
 """A folder of saved HTML pages, such as a manual that a package installs."""
 
 import os
+import re
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
@@ -13,13 +14,14 @@ from lorgnette.errors import DataError
 SUFFIXES = (".html", ".htm", ".xhtml")
 MAX_BYTES = 20_000_000
 """The largest page that is read."""
+_LANGUAGE = re.compile(r"[a-z]{2}([_-][A-Za-z]{2,4})?")
 
 
 class Site:
     """Every page below a folder, in the order of their paths; the path is the key.
 
-    Pages whose paths differ only in a folder named by the language that the page declares (`en/tools.html` and
-    `de/tools.html`) are editions of one page, and have one `meta["cluster"]`.
+    Pages whose paths differ only in a first folder that is named like a language (`en/tools.html` and
+    `pt_BR/tools.html`) are taken for editions of one page, and have one `meta["cluster"]`.
 
     Args:
         folder: pages and pictures; a picture outside it is not read.
@@ -34,7 +36,9 @@ class Site:
         found = (Path(top, name) for top, _, names in os.walk(self.folder) for name in names)
         self.paths = sorted(path for path in found if path.suffix.lower() in SUFFIXES)
         if not self.paths:
-            raise DataError("a folder without HTML pages", where=self.folder, fix=f"Pages end in {', '.join(SUFFIXES)}.")
+            raise DataError(
+                "a folder without HTML pages", where=self.folder, fix=f"Pages end in {', '.join(SUFFIXES)}."
+            )
 
     def __len__(self) -> int:
         return len(self.paths)
@@ -49,6 +53,8 @@ class Site:
             DataError: it cannot be read, holds no HTML or is too large.
         """
         path = self.paths[i]
+        if not (path.is_file() and path.resolve().is_relative_to(self.folder.resolve())):
+            raise DataError("no file, or a link out of the folder", where=path, fix="Leave it out.")
 
         def find(source: str) -> Image | Left:
             return self.inside.find(unquote(urlsplit(source).path), path.parent)
@@ -57,8 +63,8 @@ class Site:
         name = path.relative_to(self.folder)
         told = {"title": read.title, "language": read.language, "url": read.url}
         meta = {field: value for field, value in told.items() if value}
-        edition = {read.language.lower(), read.language.lower().replace("-", "_")}
-        meta["cluster"] = "/".join(part for part in name.parts if part.lower() not in edition) or name.as_posix()
+        first, *rest = name.parts
+        meta["cluster"] = "/".join(rest) if rest and _LANGUAGE.fullmatch(first) else name.as_posix()
         return Page(Document(read.parts, key=name.as_posix(), meta=meta), read.left)
 
 

@@ -2,7 +2,7 @@
 
 Python's own `tarfile` finds the members. `wids`, the random access of the package webdataset, wants the number of
 samples of every shard told beforehand, groups only neighbouring members, overwrites a member by a later one of the same
-name without a word, and unpickles members that are called .pickle; we need the offsets alone, and to know what is wrong.
+name without a word, and unpickles members called .pickle. We need offsets alone, and to know what is wrong.
 """
 
 import tarfile
@@ -46,7 +46,7 @@ class Tar:
         # tarfile takes a damaged header for the end, and a missing end for one.
         mark = self._bytes(end, _BLOCK)
         if mark.count(0) != _BLOCK:
-            problem = f"cut short or damaged after {last}: {'another header is' if mark else 'its end mark is'} not there"
+            problem = f"cut short or damaged after {last}: {'the next header' if mark else 'its end mark'} is not there"
             raise DataError(problem, where=self.path, fix=_AGAIN)
 
     def read(self, name: str) -> bytes:

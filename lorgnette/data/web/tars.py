@@ -2,10 +2,13 @@
 
 The name of a member up to the first dot of its last part is the sample's key, the rest its extension:
 
-| members                                                    | a document is                                             |
-|------------------------------------------------------------|-----------------------------------------------------------|
-| `KEY.jpg` (.png, .webp, ...) and `KEY.txt` or `KEY.json`   | the picture and its caption; the JSON's `caption` or `text`, and the rest of it as `meta` |
-| `KEY.json` with the fields of MMC4 or OBELICS, and pictures | the page; a picture is the member of its name, in the folder of the JSON, or `KEY.` and its name |
+| members | a document is |
+|---|---|
+| `KEY.jpg` (.png, .webp, ...) with `KEY.txt` or `KEY.json` | the picture and its caption |
+| `KEY.json` with the fields of MMC4 or OBELICS, and pictures | the page |
+
+A caption is the text, or `caption` or `text` in the JSON, whose rest is `meta`. A picture of a page is the member
+of its name in the folder of the JSON, or that of `KEY.` and its name.
 """
 
 from collections.abc import Sequence
@@ -40,8 +43,8 @@ class TarPairs:
     """Captioned pictures; the tar's name and the sample's key are the document's key.
 
     Raises:
-        DataError: a sample has no picture, or several, or no text; the message names the tar and the member. A broken or
-            empty text is found when the sample is asked for.
+        DataError: a sample has no picture, or several, or no text; the message names the tar and the member. A broken
+            or empty text is found when the sample is asked for.
     """
 
     def __init__(self, tars: Sequence[Tar]) -> None:

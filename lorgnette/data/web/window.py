@@ -29,9 +29,9 @@ def window(
     other; of all windows, where the document shows no picture.
 
     Every text is tokenised by itself, as a layout does, and cut between two tokens, so that a window is a piece of the
-    text as it was written. Where a tokenizer makes more tokens of the piece than of the same text in its place, or where
-    a cut would fall inside a character, the window loses tokens at its end until it has `length` again. Key, meta and
-    weights stay as they are. What a layout adds (markers of pictures, ends of chunks) is not counted.
+    text as it was written. Where a tokenizer makes more tokens of the piece than of the same text in its place, or
+    where a cut would fall inside a character, the window loses tokens at its end until it has `length` again. Key, meta
+    and weights stay as they are. What a layout adds (markers of pictures, ends of chunks) is not counted.
 
     Args:
         rng: the only source of chance; it is drawn from once.
