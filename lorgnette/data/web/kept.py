@@ -11,6 +11,7 @@ from lorgnette.data.web.page import Page, Pages, without
 from lorgnette.data.web.rules import UNREADABLE, Report, Rules
 from lorgnette.document import Document, Image
 from lorgnette.errors import DataError
+from lorgnette.images import describe
 
 MOST_BROKEN = 0.1
 """The share of pages that cannot be read, above which the whole is refused."""
@@ -129,7 +130,7 @@ class Kept:
             tally.picture(reason, f"{document.key}: {name}")
         for image, one in zip(document.images, found, strict=True):
             if one.reason:
-                tally.picture(one.reason, f"{document.key}: {one.wrong or image}")
+                tally.picture(one.reason, f"{document.key}: {one.wrong or describe(image.source)}")
         if reason := self._against(document, num_named, len(good)):
             tally.page(reason, document.key)
             for _ in good:

@@ -163,6 +163,7 @@ class _Walk:
         self.find, self.out = find, Assembler()
         self.left: list[Left] = []
         self.verbatim = 0
+        self.skipped: Any = None
 
     def read(self, top: Any, events: Any) -> None:
         for event, element in events:
@@ -175,6 +176,7 @@ class _Walk:
 
     def enter(self, element: Any, events: Any) -> None:
         if _skipped(element):
+            self.skipped = element
             events.skip_subtree()
             return
         if element.tag == "img":
@@ -185,7 +187,7 @@ class _Walk:
         self.write(element.text)
 
     def leave(self, element: Any) -> None:
-        if _skipped(element):
+        if element is self.skipped:
             return
         self.verbatim -= element.tag == "pre"
         if element.tag in _BLOCKS:
@@ -228,8 +230,8 @@ def _skipped(element: Any) -> bool:
         return True
     if element.tag in ("header", "footer"):
         return not any(up.tag in ("article", "main", "section") for up in element.iterancestors())
-    words = f"{element.get('class', '')} {element.get('id', '')}".lower().split()
-    return not BOILERPLATE.isdisjoint(words)
+    named = element.get("class"), element.get("id")
+    return any(words and not BOILERPLATE.isdisjoint(words.lower().split()) for words in named)
 
 
 def _is_utf8(markup: bytes) -> bool:

@@ -42,7 +42,7 @@ class Rules:
             return f"smaller than {self.smallest} pixels", ""
         if long > self.aspect * short:
             return f"longer than {self.aspect:g} times its width", ""
-        if not self.single_colour and all(low == high for low, high in picture.getextrema()):
+        if not self.single_colour and picture.getcolors(1) is not None:
             return "of a single colour", ""
         return "", ""
 

@@ -2,6 +2,7 @@
 
 import os
 import re
+from functools import lru_cache
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
@@ -52,20 +53,24 @@ class Site:
         Raises:
             DataError: it cannot be read, holds no HTML or is too large.
         """
-        path = self.paths[i]
-        if not (path.is_file() and path.resolve().is_relative_to(self.folder.resolve())):
-            raise DataError("no file, or a link out of the folder", where=path, fix="Leave it out.")
+        return _read(self.paths[i], self.inside)
 
-        def find(source: str) -> Image | Left:
-            return self.inside.find(unquote(urlsplit(source).path), path.parent)
 
-        read = read_html(_bytes(path), find, path)
-        name = path.relative_to(self.folder)
-        told = {"title": read.title, "language": read.language, "url": read.url}
-        meta = {field: value for field, value in told.items() if value}
-        first, *rest = name.parts
-        meta["cluster"] = "/".join(rest) if rest and _LANGUAGE.fullmatch(first) else name.as_posix()
-        return Page(Document(read.parts, key=name.as_posix(), meta=meta), read.left)
+@lru_cache(maxsize=1024)  # checked, divided and shown, a page is asked for many times
+def _read(path: Path, inside: Inside) -> Page:
+    if not (path.is_file() and path.resolve().is_relative_to(inside.root.resolve())):
+        raise DataError("no file, or a link out of the folder", where=path, fix="Leave it out.")
+
+    def find(source: str) -> Image | Left:
+        return inside.find(unquote(urlsplit(source).path), path.parent)
+
+    read = read_html(_bytes(path), find, path)
+    name = path.relative_to(inside.root)
+    told = {"title": read.title, "language": read.language, "url": read.url}
+    meta = {field: value for field, value in told.items() if value}
+    first, *rest = name.parts
+    meta["cluster"] = "/".join(rest) if rest and _LANGUAGE.fullmatch(first) else name.as_posix()
+    return Page(Document(read.parts, key=name.as_posix(), meta=meta), read.left)
 
 
 def _bytes(path: Path) -> bytes:

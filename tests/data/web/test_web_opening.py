@@ -1,6 +1,7 @@
 """Pages by their path alone: recognised by content, filtered, and divided so that no picture is in two parts."""
 
 import logging
+import re
 from functools import partial
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from lorgnette.data.web.shards import Shards
 from lorgnette.data.web.site import Site
 from lorgnette.data.web.tars import TarPages, TarPairs
 from lorgnette.data.web.window import window
+from lorgnette.document import Text
 from lorgnette.language.tiny import byte_tokenizer
 from lorgnette.recipes.frozen import pretrain
 
@@ -35,7 +37,8 @@ def test_what_a_path_holds(tmp_path: Path) -> None:
 
     kinds = {
         "site": Site, "mmc4": Shards, "obelics": Shards, "mmc4/1.jsonl": Shards, "tars": TarPairs,
-        "tars/0.tar": TarPairs, "1.tar": TarPages, "both": None, "both/captions.jsonl": None, "pictures": None, "gone": None,
+        "tars/0.tar": TarPairs, "1.tar": TarPages, "both": None,
+        "both/captions.jsonl": None, "pictures": None, "gone": None,
     }  # fmt: skip
     for name, kind in kinds.items():
         source = open_pages(tmp_path / name)
@@ -98,3 +101,36 @@ def test_a_run_reads_windows_of_pages(tmp_path: Path) -> None:
     assert batch.images is not None
     assert len(batch.images) == 4
     assert all(len(byte_tokenizer().encode(document.text)) == 40 for document in documents)
+
+
+PAGE = Path(__file__).parents[3] / "docs" / "pages.md"
+
+
+def test_the_example_of_the_page_runs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """As it stands, but for the manual and the tokenizer."""
+    pytest.importorskip("lxml")
+    put(
+        tmp_path,
+        {f"{i}.html": f"<title>{i}</title><h1>Page {i}</h1><img src={i}.png><p>Its caption" for i in range(12)},
+    )
+    put(tmp_path, {f"{i}.png": noise(i) for i in range(12)})
+    (block,) = re.findall(r"```python\n(.*?)```", PAGE.read_text(), re.DOTALL)
+    for written, here in {"/usr/share/gimp/2.0/help/en": str(tmp_path), "gemma-3-270m": "tiny-random"}.items():
+        assert written in block
+        block = block.replace(written, here)
+    exec(block, {})
+    shown = capsys.readouterr().out
+    assert "12 of 12 pages (0 with two pictures or more), 12 of 12 pictures" in shown
+    assert "'Its caption'" in shown
+
+
+@pytest.mark.skipif(not Path("/usr/share/gimp/2.0/help/en").is_dir(), reason="gimp-help-en is not installed")
+def test_an_installed_manual() -> None:
+    """Its text and pictures come in reading order, and its navigation does not come at all."""
+    pytest.importorskip("lxml")
+    source = Site("/usr/share/gimp/2.0/help/en")
+    assert len(source) > 600
+    (page,) = [source[i] for i in range(len(source)) if source.paths[i].name == "gimp-filter-oilify.html"]
+    names = [part.text if isinstance(part, Text) else Path(str(part.source)).name for part in page.parts]
+    assert names[1:4] == ["taj_orig.jpg", "Original image\n", "artistic-taj-oilify.jpg"]
+    assert "Report a bug" not in page.text
