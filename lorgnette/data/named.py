@@ -9,6 +9,9 @@ from lorgnette.data.scenes import FAMILIES, VQA, open_scenes
 from lorgnette.data.source import Source, Subset
 from lorgnette.data.split import Readable, divide
 from lorgnette.data.stamps import Stamps
+from lorgnette.data.web.kept import Kept
+from lorgnette.data.web.opening import open_pages
+from lorgnette.data.web.page import Pages
 
 log = logging.getLogger("lorgnette")
 
@@ -20,7 +23,8 @@ def open_data(name: str) -> tuple[Source, Source, Source]:
         name: "emoji" (validated and tested on the styles kept for it), "easy-vqa" (its official test part; a tenth of
             the training pictures validates), "scenes" (questions about composed pictures; also "scenes-statements",
             "scenes-entailment", "scenes-grounding", "scenes-captions" and "scenes-clips"), "stamps" (where its Debian
-            package is there), or a table or folder of your own pictures. The last two are divided by
+            package is there), a table or folder of your own pictures, or pages and tars as `lorgnette.data.web.opening`
+            knows them by their content; of pages those that M3W's rules leave. All from the stamps on are divided by
             `lorgnette.data.split.divide`, less what cannot be read.
 
     Raises:
@@ -37,7 +41,10 @@ def open_data(name: str) -> tuple[Source, Source, Source]:
     scenes = {"scenes": VQA} | {f"scenes-{family}": kinds for family, kinds in FAMILIES.items()}
     if name in scenes:
         return open_scenes(scenes[name])
-    source: Source = Stamps() if name == "stamps" else open_pictures(name)
+    source: Source = Stamps() if name == "stamps" else open_pages(name) or open_pictures(name)
+    if isinstance(source, Pages):
+        source = kept = Kept(source)
+        log.warning("%s", kept.report)
     readable = Readable(source)
     if broken := readable.report.broken:
         first = f"the first is {broken[0].key}: {broken[0].problem}"

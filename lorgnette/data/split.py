@@ -8,12 +8,14 @@ import math
 from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Int64
 
 from lorgnette.data.check import check
+from lorgnette.data.duplicates import join
 from lorgnette.data.source import Concat, Source, Subset
 from lorgnette.document import Document, Targets, Text
 from lorgnette.errors import ConfigError, DataError
@@ -31,8 +33,9 @@ _FIX = "The column 'split' may hold train, validation and test; leave it out to 
 class Readable:
     """The documents of a source whose pictures can be read, with what the whole of the source knows about each.
 
-    `meta["cluster"]` names the picture, duplicates alike. Of several documents about one file, with one question, each
-    has the references of all: what every one of them says is right.
+    `meta["cluster"]` names the picture, duplicates alike; documents to which the source gave one cluster stay together
+    too. Of several documents about one file, with one question, each has the references of all: what every one of them
+    says is right.
 
     Args:
         source: every picture of it is opened once.
@@ -54,9 +57,17 @@ class Readable:
         self.good = self.report.good
         self.clusters: Int64[np.ndarray, " N"] = self.report.clusters[self.good]
         self.references: dict[tuple[str, str], dict[str, None]] = defaultdict(dict)
-        for i in self.good:
+        given: dict[str, list[int]] = defaultdict(list)
+        for place, i in enumerate(self.good):
             document = source[i]
+            if "cluster" in document.meta:
+                given[document.cluster].append(place)
             self.references[_row(document)] |= dict.fromkeys((document.targets or Targets()).references)
+        if given:
+            links = [(places[0], place) for places in given.values() for place in places]
+            shared: dict[int, int] = {}
+            links += [(shared.setdefault(name, place), place) for place, name in enumerate(self.clusters.tolist())]
+            self.clusters = np.array(self.good)[join(len(self.good), links)]
 
     def __len__(self) -> int:
         return len(self.good)
@@ -72,7 +83,8 @@ class Readable:
 
 def _row(document: Document) -> tuple[str, str]:
     asked = "".join(part.text for part in question(document) if isinstance(part, Text))
-    return str(document.images[0].source), asked
+    picture = document.images[0]
+    return str(picture.source) if isinstance(picture.source, (str, Path)) else picture.digest, asked
 
 
 class Split(NamedTuple):

@@ -4,6 +4,7 @@ import hashlib
 import json
 import re
 from functools import cached_property
+from itertools import accumulate
 from pathlib import Path
 
 from transformers import PreTrainedTokenizerBase
@@ -49,6 +50,23 @@ class Tokenizer:
         """The ids of `text`, without bos or eos."""
         ids: list[int] = self.hf.encode(text, add_special_tokens=False)
         return ids
+
+    def ends(self, text: str) -> list[int]:
+        """Where each token of `encode(text)` ends in `text`, in characters; one inside a character ends where it does.
+
+        Raises:
+            ConfigError: the tokenizer does not know.
+        """
+        if not self.hf.is_fast:
+            raise ConfigError(
+                "this tokenizer does not tell where its tokens stand in a text",
+                where=self.hf.name_or_path,
+                fix="Use its fast version.",
+            )
+        offsets = self.hf(text, add_special_tokens=False, return_offsets_mapping=True)["offset_mapping"]
+        # Ends alone: some tokenizers take the space before a word out of its token's offsets.
+        ends = list(accumulate((end for _, end in offsets), max))
+        return [*ends[:-1], len(text)] if ends else []
 
     def decode(self, ids: list[int]) -> str:
         """The text of `ids`, special tokens left out."""

@@ -1,0 +1,54 @@
+"""What a path holds, told by its content: pages, tars, or something else."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from lorgnette.data.source import Source
+from lorgnette.data.web import site
+from lorgnette.data.web.records import is_page
+from lorgnette.data.web.shards import SUFFIXES, Lines, Shards
+from lorgnette.data.web.site import Site
+from lorgnette.data.web.tars import open_tars
+from lorgnette.errors import DataError
+
+_TABLES = (".jsonl", ".ndjson", ".csv", ".tsv", ".json")
+
+
+def open_pages(path: str | Path) -> Source | None:
+    """The source of what lies there, or None where it is none of these: ask `lorgnette.data.files.open_pictures`.
+
+    | given                                                     | source                                          |
+    |-----------------------------------------------------------|-------------------------------------------------|
+    | a .tar, or a folder of them                               | `TarPages` (MMC4, OBELICS), or `TarPairs`       |
+    | a .jsonl or .parquet of MMC4 or OBELICS, or a folder of them | `Shards`                                     |
+    | a folder with HTML pages at any depth and no table        | `Site`                                          |
+
+    Raises:
+        DataError, ResourceError: as the sources say.
+    """
+    path = Path(path)
+    folder = path.is_dir()
+    files = sorted(one for one in path.iterdir() if one.is_file()) if folder else [path]
+    files = [one for one in files if one.exists() and not one.name.startswith(".")]
+    if tars := [one for one in files if one.suffix.lower() == ".tar"]:
+        return open_tars(tars)
+    if shards := [one for one in files if one.suffix.lower() in SUFFIXES and _holds_pages(one)]:
+        return Shards(shards)
+    if folder and not any(one.suffix.lower() in _TABLES for one in files) and any(_pages(path)):
+        return Site(path)
+    return None
+
+
+def _pages(folder: Path) -> Iterator[str]:
+    return (name for _, _, names in os.walk(folder) for name in names if name.lower().endswith(site.SUFFIXES))
+
+
+def _holds_pages(path: Path) -> bool:
+    """By its first record; what is damaged is the business of who reads it."""
+    if path.suffix.lower() == ".parquet":
+        return True
+    try:
+        return is_page(Lines(path).record(0))
+    except DataError:
+        return False
