@@ -114,7 +114,7 @@ class GatedCrossAttention(nn.Module):
         self, x: Float[Tensor, "B T D"], looked_at: KeysValues | None, segments: Segments | None
     ) -> Float[Tensor, "B T D"]:
         """`looked_at` holds the rows that `segments` names."""
-        dtype, x = x.dtype, x.to(self.attention.query.weight.dtype)
+        dtype, x = x.dtype, x.to(self.attention.output.weight.dtype)
         if segments is not None and looked_at is not None:
             flat = x.flatten(0, 1)
             words = self.norm(flat[segments.words])

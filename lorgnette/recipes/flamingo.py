@@ -145,7 +145,7 @@ def pretrain(
         steps: updates.
         validate_every: steps between validations, on the first stream's validation documents.
         vocabulary: take the softmax over the texts' own tokens, the first so many, and as many others,
-            drawn anew at every step; it saves half the time where the vocabulary is large. None takes all, as the paper.
+            drawn anew at every step; it saves half the time where the vocabulary is large. None takes all: the paper.
         precision: how a frozen language model is stored; "auto" is bfloat16 where the machine multiplies it fast.
         seed: of weights, data order and augmentation.
         sources: documents by stream (pages, pairs, more_pairs, clips), instead of names.
