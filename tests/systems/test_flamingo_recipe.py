@@ -1,0 +1,214 @@
+"""Flamingo trained: what learns, what stays, streams in turns, chunks, and a checkpoint that comes back."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from lorgnette.data.chunks import AHEAD, Varied, chunked
+from lorgnette.document import Document, Image, Text, Video
+from lorgnette.errors import ConfigError
+from lorgnette.incontext.decoding import Decoding
+from lorgnette.incontext.engine import Engine
+from lorgnette.recipes.flamingo import adapt, pretrain
+from lorgnette.run import Run
+from lorgnette.systems import flamingo
+from lorgnette.training import load, train
+
+TINY: dict[str, Any] = {
+    "language": "tiny-random",
+    "vision": "tiny-random",
+    "queries": 3,
+    "depth": 1,
+    "connector_width": 24,
+    "every": 2,
+    "steps": 4,
+    "size": 32,
+}
+
+
+def picture(seed: int) -> Image:
+    return Image(np.random.default_rng(seed).integers(0, 255, (20, 24, 3), dtype=np.uint8))
+
+
+def pairs(count: int, first: int = 0) -> list[Document]:
+    return [
+        Document((picture(i), Text(f"thing {i % 3}", weight=1.0)), key=f"p{i}") for i in range(first, first + count)
+    ]
+
+
+def pages(count: int) -> list[Document]:
+    return [
+        Document(
+            (
+                Text(f"Page {i}. ", 1.0),
+                picture(i),
+                Text("A thing stands here.", 1.0),
+                picture(i + 1),
+                Text("And another.", 1.0),
+            ),
+            key=f"page{i}",
+        )
+        for i in range(count)
+    ]
+
+
+def clips(count: int) -> list[Document]:
+    films = [[np.full((16, 16, 3), 40 * j + i, np.uint8) for j in range(3)] for i in range(count)]
+    return [Document((Video(film, fps=1.0), Text("it fades", 1.0)), key=f"clip{i}") for i, film in enumerate(films)]
+
+
+def run(**options: Any) -> Run:
+    sources = {
+        "pages": (pages(6), pages(2)),
+        "pairs": (pairs(12), pairs(4)),
+        "clips": (clips(4), clips(2)),
+    }
+    given: dict[str, Any] = TINY | {"sources": sources, "batch": 8, "warmup": 2, "vocabulary": None} | options
+    return adapt(**given)
+
+
+def test_only_what_is_new_learns(tmp_path: Path) -> None:
+    made = run()
+    torch.manual_seed(made.seed)
+    before = {name: tensor.clone() for name, tensor in made.model().state_dict().items()}
+    system = train(made, tmp_path)
+    after = system.state_dict()
+    moved = {name for name in before if not torch.equal(before[name], after[name])}
+    assert all(name.startswith(("connector.", "fusion.", "language.added")) for name in moved)
+    assert "language.added" in moved
+    assert {name for name in before if name.endswith("gate")} <= moved
+    assert any(name.startswith("connector.times") for name in moved), "clips teach the times of frames"
+    for name, parameter in system.named_parameters():
+        learns = name.startswith(("connector.", "fusion.", "language.added"))
+        assert parameter.requires_grad is learns, name
+
+
+def test_a_checkpoint_comes_back_and_ends_its_chunks(tmp_path: Path) -> None:
+    system = train(run(), tmp_path)
+    again = load(tmp_path)
+    assert isinstance(again, flamingo.Flamingo)
+    for name, tensor in system.state_dict().items():
+        assert torch.equal(tensor, again.state_dict()[name]), name
+    eoc = again.layout.tokenizer.encode(flamingo.END)
+    assert again.layout.ends == tuple(eoc)
+    assert again.layout.end == flamingo.END
+    with torch.no_grad():  # a token that the head says at once
+        again.language.added.copy_(100 * again.language.added)
+    hidden = again.language.head(torch.randn(3, again.language.width))
+    assert hidden.shape[-1] > eoc[0], "the head says it"
+    answer = Engine(again).generate([Document((picture(0),))], Decoding(4, min_tokens=1))[0]
+    assert flamingo.END not in answer.text
+
+
+def test_the_new_token_can_be_said_by_an_untied_head() -> None:
+    system = run().model()
+    language = system.language
+    lm = language.lm
+    head = torch.nn.Linear(language.width, lm.get_output_embeddings().weight.shape[0], bias=False)
+    lm.set_output_embeddings(head)
+    language.add_tokens(["<|other|>"])
+    assert language.added_head is not None
+    (other,) = language.tokenizer.encode("<|other|>")
+    hidden = torch.randn(2, language.width)
+    language.head(hidden)[:, other].sum().backward()
+    assert language.added_head.grad.abs().sum() > 0
+
+
+def test_streams_take_turns(tmp_path: Path) -> None:
+    """Every update sees one stream; a run that is cut in the middle goes on with the same batches."""
+    whole = replace(run(turns=True, steps=6), log_every=1, checkpoint_every=2)
+    system = train(whole, tmp_path / "whole")
+    lines = (tmp_path / "whole/metrics.jsonl").read_text().splitlines()
+    told = [
+        sorted({key.split("/")[0] for key in json.loads(line)} & set(whole.data)) for line in lines if '"loss"' in line
+    ]
+    assert told == [["pages"], ["pairs"], ["clips"]] * 2
+
+    class Stop(Exception):
+        pass
+
+    def stopping(model: Any, batch: Any) -> dict[str, torch.Tensor]:
+        if batch.keys[0].startswith("clip") and stopping.calls == 4:  # type: ignore[attr-defined]
+            raise Stop
+        stopping.calls += 1  # type: ignore[attr-defined]
+        return whole.objectives["pairs"](model, batch)
+
+    stopping.calls = 0  # type: ignore[attr-defined]
+    cut = replace(whole, validation=None)
+    reference = train(cut, tmp_path / "reference")
+    broken = replace(cut, objectives=dict.fromkeys(cut.data, stopping))
+    stopping.calls = 2  # type: ignore[attr-defined]
+    with pytest.raises(Stop):
+        train(broken, tmp_path / "cut")
+    again = train(cut, tmp_path / "cut", resume=True)
+    for name, tensor in reference.state_dict().items():
+        assert torch.equal(tensor, again.state_dict()[name]), name
+    assert system is not reference
+
+
+def test_accumulated_gradients_are_the_weighted_sum(tmp_path: Path) -> None:
+    """lambda_m multiplies each set's own mean loss: not a mean over the union of all tokens."""
+    made = replace(run(steps=1), log_every=1)
+    made = replace(
+        made,
+        data={name: replace(s, weight=w) for (name, s), w in zip(made.data.items(), (1.0, 0.2, 0.03), strict=True)},
+    )
+    train(made, tmp_path)
+    record = next(json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines())
+    expected = record["pages/loss"] + 0.2 * record["pairs/loss"] + 0.03 * record["clips/loss"]
+    assert record["loss"] == pytest.approx(expected, rel=1e-5)
+
+
+def test_chunks() -> None:
+    page = chunked(pages(1)[0], "<E>")
+    assert [part.text if isinstance(part, Text) else "*" for part in page.parts] == [
+        "Page 0. ", "<E>", "*", "A thing stands here.", "<E>", "*", "And another.", "<E>",
+    ]  # fmt: skip
+    assert all(part.weight == 1 for part in page.parts if isinstance(part, Text))
+    pair = chunked(pairs(1)[0], "<E>")
+    assert [part.text if isinstance(part, Text) else "*" for part in pair.parts] == ["*", "thing 0", "<E>"]
+    assert chunked(Document((), key="none"), "<E>").parts == ()
+
+
+def test_what_varies_is_drawn_at_its_rate() -> None:
+    varied = Varied("<E>", ahead=0.25, space=0.5)
+    rng = np.random.default_rng(0)
+    made = [varied(pairs(1)[0], rng) for _ in range(2000)]
+    spaced = np.mean([document.parts[1].text.startswith(" ") for document in made])
+    ahead = np.mean([bool(document.meta.get(AHEAD)) for document in made])
+    assert spaced == pytest.approx(0.5, abs=0.05)
+    assert ahead == pytest.approx(0.25, abs=0.05)
+    assert {document.parts[1].text.strip() for document in made} == {"thing 0"}
+    seeds = [varied(pairs(1)[0], np.random.default_rng(3)) for _ in range(2)]
+    assert seeds[0].parts[1] == seeds[1].parts[1]
+
+
+def test_the_papers_recipe(tmp_path: Path) -> None:
+    """Weights, decay and rates of appendix B, on tiny parts."""
+    sources = {"pages": (pages(6), pages(2)), "pairs": (pairs(12), pairs(4)), "clips": (clips(4), clips(2))}
+    made = pretrain(**(TINY | {"connector_heads": 2, "head_width": 8, "heads": 2, "steps": 2}), sources=sources)
+    assert {name: stream.weight for name, stream in made.data.items()} == {"pages": 1.0, "pairs": 0.2, "clips": 0.03}
+    assert (made.clip, made.schedule.kind, made.schedule.warmup) == (1.0, "constant", 5000)
+    decay = {pattern: getattr(rule, "weight_decay", None) for pattern, rule in made.policy.items()}
+    assert decay == {
+        "vision.*": None, "connector.*": 0.0, "fusion.*": 0.1, "language.added*": 0.0, "language.*": None,
+    }  # fmt: skip
+    train(replace(made, accumulate=2), tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("options", "problem"),
+    [
+        ({"sources": {}}, "nothing to train on"),
+        ({"sources": {"films": (pairs(2), pairs(2))}}, "no stream 'films'"),
+        ({"every": 0}, "before every 0 blocks"),
+    ],
+)
+def test_bad_options(options: dict[str, Any], problem: str) -> None:
+    with pytest.raises(ConfigError, match=problem):
+        run(**options).model()
