@@ -72,7 +72,7 @@ class Readable:
 
 def _row(document: Document) -> tuple[str, str]:
     asked = "".join(part.text for part in question(document) if isinstance(part, Text))
-    return str(document.images[0].source), asked
+    return str(document.shown[0].source), asked
 
 
 class Split(NamedTuple):

@@ -107,6 +107,14 @@ def test_items_without_a_picture_or_with_a_clip(tmp_path: Path, queries: Documen
     assert (tmp_path / "report.html").read_text().count("data:image/webp") == 3
 
 
+def test_a_film_is_shown_by_its_first_frame(tmp_path: Path) -> None:
+    pytest.importorskip("av")
+    from written_films import number, write_film
+
+    document = Document((Video(write_film(tmp_path / "a.mp4", [9, 8])), Text("What? ")), "film")
+    assert [number(picture.open()) for picture in shown(document)] == [9]
+
+
 def test_pictures_are_found_again(tmp_path: Path, queries: Documents) -> None:
     file = tmp_path / "a.png"
     queries[1].images[0].open().save(file)
