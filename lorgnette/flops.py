@@ -138,8 +138,8 @@ def traced(part: nn.Module, x: Tensor) -> tuple[Work, Tensor]:
     counted = [module for module in part.modules() if _matrix(module) is not None or _is_norm(module)]
     handles = [module.register_forward_hook(note) for module in counted]
     try:
-        with torch.no_grad(), FlopCounterMode(display=False) as counter:
-            seen: Tensor = part(x)
+        with torch.enable_grad(), FlopCounterMode(display=False) as counter:  # it hooks on to gradients
+            seen: Tensor = part(x).detach()
     finally:
         for handle in handles:
             handle.remove()
@@ -198,7 +198,9 @@ def _is_map(module: nn.Module) -> bool:
 
 def _is_norm(module: nn.Module) -> bool:
     own = list(module.parameters(recurse=False))
-    return not _is_map(module) and bool(own) and all(parameter.ndim == 1 for parameter in own) and not [*module.children()]
+    return (
+        not _is_map(module) and bool(own) and all(parameter.ndim == 1 for parameter in own) and not [*module.children()]
+    )
 
 
 _OUTPUTS = ("out_features", "out_channels", "nf")  # of linear maps, convolutions, and the linear maps of GPT-2

@@ -252,4 +252,3 @@ def _blocks(part: nn.Module) -> list[nn.Module]:
     if isinstance(part, nn.ModuleList):
         return list(part)
     return [block for child in part.children() for block in _blocks(child)]
-

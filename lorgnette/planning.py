@@ -127,11 +127,11 @@ def _setting(found: Plan) -> str:
     return f"{devices}, with {samples} of {found.tokens} positions on each at once{checkpointing}"
 
 
-def _gib(number: float) -> str:
+def _gib(number: int | float) -> str:
     return f"{number / GIB:,.2f} GiB"
 
 
-def _count(number: float) -> str:
+def _count(number: int | float) -> str:
     """Three digits: 435M, 1.23B."""
     power = 0 if number < 1 else min(4, int(math.log10(number * 1.0005) // 3))
     return f"{number / 1000**power:.3g}{('', 'K', 'M', 'B', 'T')[power]}"

@@ -13,6 +13,7 @@ import PIL.Image
 from lorgnette.errors import DataError
 from lorgnette.films import film
 from lorgnette.images import MAX_PIXELS, check_file, check_size, decode, describe, finish, opened
+from lorgnette.lengths import cut_short
 from lorgnette.timeline import ROUNDING, Timeline, meant, points, taken
 
 UNTOLD = 100_000
@@ -114,19 +115,21 @@ def _sequence(
         try:
             found.append(decode(source[number], max_pixels=limits.pixels))
         except DataError as error:
-            raise DataError(f"{error.where}: {error.problem}", where=name, field=f"frame {number}", fix=error.fix) from None
+            raise DataError(
+                f"{error.where}: {error.problem}", where=name, field=f"frame {number}", fix=error.fix
+            ) from None
     return found
 
 
 def _encoded(
     stream: BufferedReader | BytesIO, name: str, choose: Callable[[Timeline], list[int]], limits: Limits
 ) -> list[PIL.Image.Image]:
+    if missing := cut_short(stream):
+        raise DataError(f"cut short: {missing}", where=name, fix="Copy it again or leave it out.")
+    stream.seek(0)
     head = stream.read(12)
     stream.seek(0)
     if head.startswith((b"GIF87a", b"GIF89a", b"\x89PNG\r\n\x1a\n")) or (head[:4], head[8:]) == (b"RIFF", b"WEBP"):
-        if head.startswith(b"GIF") and not _has_trailer(stream):
-            raise DataError("cut short: the GIF does not end", where=name, fix="Copy it again or leave it out.")
-        stream.seek(0)
         return _animation(stream, name, choose, limits)
     return film(stream, name, choose, max_pixels=limits.pixels, max_frames=limits.frames)
 
@@ -170,18 +173,3 @@ def _check_number(frames: int, name: str, limits: Limits) -> None:
         fix = "Cut it into clips, or raise `limits` of lorgnette.videos.frames."
         raise DataError(f"{frames:,} frames, and the limit is {limits.frames:,}", where=name, fix=fix)
 
-
-def _has_trailer(stream: BufferedReader | BytesIO) -> bool:
-    """Whether the blocks of a GIF lead to its trailer; PIL takes the end of the file for one."""
-    flags = stream.read(13)[10:11]
-    table = 3 << (flags[0] & 7) + 1 if flags and flags[0] & 0x80 else 0
-    stream.seek(13 + table)
-    while (kind := stream.read(1)) not in (b"", b";"):
-        if kind == b",":
-            flags = stream.read(9)[8:]
-            stream.seek(1 + (3 << (flags[0] & 7) + 1 if flags and flags[0] & 0x80 else 0), 1)
-        else:
-            stream.seek(1, 1)
-        while (size := stream.read(1)) not in (b"", b"\0"):
-            stream.seek(size[0], 1)
-    return kind == b";"

@@ -58,8 +58,11 @@ def write_film(
         stream.thread_count = 1
         stream.codec_context.time_base = Fraction(1, fps)
         stream.codec_context.max_b_frames = b_frames
-        quality = {"libx264": {"crf": "12", "sc_threshold": "0"}, "libvpx-vp9": {"crf": "20", "lag-in-frames": "0"}}
-        stream.options = quality.get(codec, {"qscale": "2"}) | ({"b:v": "0"} if "vpx" in codec else {})
+        quality = {"libx264": {"crf": "12", "sc_threshold": "0"}, "libvpx-vp9": {"lag-in-frames": "0"}}
+        stream.options = quality.get(codec, {})
+        if codec != "libx264":
+            stream.bit_rate = 4_000_000
+        out.start_encoding()
         for i, shown in enumerate(numbers):
             picture = av.VideoFrame.from_ndarray(frame(shown), format="rgb24")
             picture.pts, picture.time_base = (ticks[i] if ticks else i), Fraction(1, fps)

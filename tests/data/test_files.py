@@ -382,7 +382,9 @@ def test_videos_beside_images(folder):
     assert isinstance(third.parts[0], Image)
     assert third.text == "cat"
     assert len(pickle.loads(pickle.dumps(source))[0].parts[0].frames(2.0)) == 4
-    assert shown(open_pictures(table(folder, "film,caption\ncat.gif,a\n"), columns={"video": "film"}))[0][1] == "cat.gif"
+    assert (
+        shown(open_pictures(table(folder, "film,caption\ncat.gif,a\n"), columns={"video": "film"}))[0][1] == "cat.gif"
+    )
 
 
 @pytest.mark.parametrize(
