@@ -172,6 +172,11 @@ class Document:
         return [part for part in self.parts if isinstance(part, Image)]
 
     @property
+    def shown(self) -> list[Image | Video]:
+        """Pictures and clips, in order."""
+        return [part for part in self.parts if isinstance(part, Image | Video)]
+
+    @property
     def cluster(self) -> str:
         """The duplicate cluster where one is known (`meta["cluster"]`), else the document itself."""
         return str(self.meta.get("cluster", self.key))

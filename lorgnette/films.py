@@ -70,7 +70,6 @@ def film(
         ResourceError: PyAV is not installed.
     """
     av = _pyav(name)
-    av.logging.set_level(None)
     with _opened(av, stream, name) as container:
         track = _track(container, name, max_pixels)
         index = _index(_packets(av, container, track, name), track, name, max_frames)
@@ -83,7 +82,13 @@ def film(
         track = _track(container, name, max_pixels)
         packets = _packets(av, container, track, name)
         found = dict(_decoded(av, packets, track, index, sorted(set(wanted)), name, max_pixels))
-    return [found[start].copy() for start in wanted]
+    return spread(found, wanted)
+
+
+def spread(found: dict[int, PIL.Image.Image], wanted: list[int]) -> list[PIL.Image.Image]:
+    """The pictures that are wanted, in order; one that is wanted again is another object."""
+    last = {number: i for i, number in enumerate(wanted)}
+    return [found[number] if last[number] == i else found[number].copy() for i, number in enumerate(wanted)]
 
 
 def _pyav(name: str) -> Any:
@@ -141,7 +146,7 @@ def _index(packets: Iterator[Any], track: Any, name: str, max_frames: int) -> _I
     index = _Index()
     for packet in packets:
         if index.keys or packet.is_keyframe:
-            index.add(_time(packet), packet.duration or 0, key=packet.is_keyframe, hidden=packet.is_discard)
+            index.add(_time(packet) or 0, packet.duration or 0, key=packet.is_keyframe, hidden=packet.is_discard)
         if len(index.starts) > max_frames:
             problem = f"more than {max_frames:,} frames"
             fix = "Cut it into clips, or raise `limits` of lorgnette.videos.frames."
@@ -168,7 +173,7 @@ def _decoded(
         try:
             return decoder.decode(packet)
         except av.FFmpegError as error:
-            at = wanted[0] if packet is None else _time(packet)
+            at = wanted[0] if packet is None else _time(packet) or 0
             raise _break(float((at - first) * track.time_base), error, name) from None
 
     def out(frames: list[Any], until: int | None = None) -> Iterator[tuple[int, PIL.Image.Image]]:

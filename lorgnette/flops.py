@@ -1,10 +1,10 @@
 """What one sample costs in every part of a system: products with weights, attention, what backward keeps.
 
 A product of p positions with a matrix of n weights is 2np FLOPs forward; in backward 2np for the gradient of its input,
-where anything that learns lies before or in its part, and 2np for the gradient of the weights, where these learn. So
-what learns costs 6np, what is frozen behind something that learns 4np, and what is frozen before all that 2np.
-Attention of t positions to s keys is 4ts times the heads' width forward (scores, and their mixture of values), and twice
-that in backward. Masks save nothing here: neither the causal one nor windows.
+where anything that learns lies before or in its part, and 2np for the gradient of the weights, where these
+learn. So what learns costs 6np, what is frozen behind something that learns 4np, what is frozen before all that 2np.
+Attention of t positions to s keys is 4ts times the heads' width forward (scores, and their mixture of values), and
+twice that in backward. Masks save nothing here: neither the causal one nor windows.
 """
 
 from collections.abc import Mapping
@@ -90,8 +90,8 @@ class Work:
 def works(parts: Mapping[str, nn.Module], *, tokens: int, images: int, size: int | None = None) -> dict[str, Work]:
     """Every part's work for a sample of `tokens` positions, those of pictures among words included, and `images`.
 
-    `vision` and `connector` run on one picture, on their own device: on "meta" that costs nothing. Gated cross-attention
-    is taken to look at one picture from every position; all other parts are applied to every position,
+    `vision` and `connector` run on one picture, on their own device: on "meta" that costs nothing. Gated layers are
+    taken to look at one picture from every position; all other parts are applied to every position,
     without attention where they are no `LanguageModel`. Weights that no
     linear map or convolution holds are not counted.
 
@@ -137,12 +137,16 @@ def traced(part: nn.Module, x: Tensor) -> tuple[Work, Tensor]:
 
     counted = [module for module in part.modules() if _matrix(module) is not None or _is_norm(module)]
     handles = [module.register_forward_hook(note) for module in counted]
+    training = [module for module in part.modules() if module.training]
+    part.eval()  # statistics stay as they are
     try:
         with torch.enable_grad(), FlopCounterMode(display=False) as counter:  # it hooks on to gradients
             seen: Tensor = part(x).detach()
     finally:
         for handle in handles:
             handle.remove()
+        for module in training:
+            module.training = True
     work.attention = max(0, counter.get_total_flops() - sum(product.flops for product in work.products))
     return work, seen
 
@@ -179,6 +183,7 @@ def crossed(fusion: CrossFusion, tokens: int, images: int, queries: int) -> Work
         attention = layer.attention
         for weight in (attention.key.weight, attention.value.weight):
             seen = images * queries
+            assert isinstance(weight, nn.Parameter)
             work.products.append(Product(weight, seen, seen * weight.shape[1], seen * weight.shape[0]))
         for module in (attention.query, attention.output, layer.ffn):
             work.products += dense(module, tokens).products

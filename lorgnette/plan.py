@@ -5,8 +5,8 @@ Per device, of D that share every parameter (FSDP2's `fully_shard`), with AdamW:
     weights       (2 bytes x frozen + 4 x learnt) / D
     gradients     4 x learnt / D
     AdamW         8 x learnt / D
-    gathered      D = 1: 2 x learnt, the copies that autocast makes; else 4 x the largest unit (bfloat16, this one and the
-                  next) and 4 x the largest that learns (its gradient); a unit is a block, or the rest of a part
+    gathered      D = 1: 2 x learnt, the copies that autocast makes; else 4 x the largest unit (bfloat16, this and
+                  the next one) and 4 x the largest that learns (its gradient); a unit is a block, or the rest of a part
     activations   samples x what backward needs of one, an estimate (`lorgnette.flops.Work.saved`)
 """
 

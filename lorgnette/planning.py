@@ -36,7 +36,7 @@ def planned(name: str, recipe: Callable[..., Any]) -> Callable[..., None]:
 
     keyword = inspect.Parameter.KEYWORD_ONLY
     asked = {
-        "memory": (float, inspect.Parameter.empty, "GiB of each device."),
+        "memory": (float, 80.0, "GiB of each device."),
         "devices": (int, 1, "that share the parameters."),
         "tokens": (int, 256, "positions of a sample that the language model reads."),
         "images": (int, 1, "pictures of a sample."),
@@ -53,10 +53,10 @@ def planned(name: str, recipe: Callable[..., Any]) -> Callable[..., None]:
 
 
 def of_run(run: Run, machine: Machine, *, tokens: int, images: int, samples: int | None = None) -> Plan:
-    """A run's system under its policy; its weights are let go of."""
+    """A run's system under its policy, built as the run builds it: on its way to "meta" it would untie its weights."""
     batch = max(stream.batch for stream in run.data.values())
     return plan(
-        run.model().to("meta"),
+        run.model(),
         run.policy,
         tokens=tokens,
         images=images,

@@ -11,7 +11,7 @@ from typing import Any
 import PIL.Image
 
 from lorgnette.errors import DataError
-from lorgnette.films import film
+from lorgnette.films import film, spread
 from lorgnette.images import MAX_PIXELS, check_file, check_size, decode, describe, finish, opened
 from lorgnette.lengths import cut_short
 from lorgnette.timeline import ROUNDING, Timeline, meant, points, taken
@@ -153,7 +153,7 @@ def _animation(
         for i in sorted(set(wanted)):
             _go(picture, first + i, name)
             found[i] = finish(picture, name, limits.pixels)
-    return [found[i].copy() for i in wanted]
+    return spread(found, wanted)
 
 
 def _go(picture: PIL.Image.Image, frame: int, name: str) -> None:
@@ -172,4 +172,3 @@ def _check_number(frames: int, name: str, limits: Limits) -> None:
     if frames > limits.frames:
         fix = "Cut it into clips, or raise `limits` of lorgnette.videos.frames."
         raise DataError(f"{frames:,} frames, and the limit is {limits.frames:,}", where=name, fix=fix)
-

@@ -6,9 +6,9 @@ import pytest
 
 pytest.importorskip("av")
 
+from cases import SETS
 from written_films import number, write_film
 
-from cases import SETS
 from lorgnette.document import Video
 
 
