@@ -17,6 +17,7 @@ COMMANDS = {
     "quickstart": "teach Gemma 3 270M to see the embedded pictures, and write a report",
     "teach": "the same with your own pictures: captions, classes, or questions and answers",
     "train": "run a recipe, such as frozen.pretrain",
+    "plan": "what training a recipe takes: parameters, memory, FLOPs, and whether a machine is enough",
     "evaluate": "ask a trained model the questions of a task, with examples in the prompt",
     "benchmark": "the same for a data set in its official format",
     "compare": "two evaluations: figures, paired differences, who is right where",
@@ -66,7 +67,7 @@ def run(name: str, arguments: list[str]) -> None:
         from lorgnette import verdicts
 
         command = {"compare": verdicts.compare, "rate": verdicts.rate}[name]
-    elif name == "train":
+    elif name in ("train", "plan"):
         from lorgnette.recipes import clip, frozen
 
         recipes: dict[str, Callable[..., Any]] = {
@@ -74,9 +75,12 @@ def run(name: str, arguments: list[str]) -> None:
             "frozen.adapt": frozen.adapt,
             "clip.pretrain": clip.pretrain,
         }
+        made = in_folder
+        if name == "plan":
+            from lorgnette.planning import planned as made
         tyro.extras.subcommand_cli_from_dict(
-            {recipe: in_folder(recipe, function) for recipe, function in recipes.items()},
-            prog="lorgnette train",
+            {recipe: made(recipe, function) for recipe, function in recipes.items()},
+            prog=f"lorgnette {name}",
             args=arguments,
         )
         return

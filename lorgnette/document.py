@@ -16,7 +16,8 @@ import numpy as np
 import PIL.Image
 import torch
 
-from lorgnette.images import decode, describe
+from lorgnette import videos
+from lorgnette.images import check_file, decode, describe
 
 ImageSource = str | Path | bytes | PIL.Image.Image | np.ndarray | torch.Tensor
 
@@ -76,21 +77,49 @@ class Image:
 
 @dataclass(frozen=True, eq=False)
 class Video:
-    """A clip: a file, an animation, or a sequence of pictures shown at `fps` frames a second."""
+    """A clip, decoded when it is needed.
+
+    Args:
+        source: a path or the bytes of a video file or of an animated GIF, WebP or PNG; or a sequence of pictures.
+        fps: frames a second of a sequence; files have timestamps of their own.
+        regions: boxes in pixels of the decoded frames.
+    """
 
     source: str | Path | bytes | Sequence[ImageSource]
     fps: float = 1.0
     regions: tuple[Region, ...] = ()
 
+    def frames(self, rate: float = 1.0, most: int | None = None) -> list[PIL.Image.Image]:
+        """What is shown at 0, 1/rate, 2/rate, ... seconds of the clip's own time, before its end, as RGB.
+
+        Where these would be n > `most` pictures, they are `most` of them: number `i * (n - 1) // (most - 1)` for i from
+        0 to `most - 1`, from the first to the last (the first alone where `most` is 1).
+
+        Raises:
+            DataError: it is missing, broken, cut short, without frames or too large; or a number is not positive.
+            ResourceError: a video file, and PyAV is not installed.
+        """
+        return videos.frames(self.source, rate=rate, most=most, fps=self.fps)
+
     @cached_property
     def digest(self) -> str:
-        """SHA-256 of the content, and of the rate of its frames."""
-        if isinstance(self.source, (str, Path, bytes)):
-            content = self.source if isinstance(self.source, bytes) else Path(self.source).read_bytes()
-            told = hashlib.sha256(content).hexdigest()
+        """SHA-256 of the content, and of the rate of its frames.
+
+        Raises:
+            DataError: it is missing, or a frame of a sequence is.
+        """
+        if isinstance(self.source, bytes):
+            told = hashlib.sha256(self.source).hexdigest()
+        elif isinstance(self.source, (str, Path)):
+            check_file(self.source, "clip")
+            with open(self.source, "rb") as file:
+                told = hashlib.file_digest(file, "sha256").hexdigest()
         else:
             told = " ".join(Image(frame).digest for frame in self.source)
         return hashlib.sha256(f"{self.fps} {told}".encode()).hexdigest()
+
+    def __repr__(self) -> str:
+        return f"Video({videos.told(self.source)})"
 
 
 @dataclass(frozen=True, eq=False)

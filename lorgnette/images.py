@@ -66,7 +66,7 @@ def decode(
     """
     name = describe(source)
     if isinstance(source, (str, Path)):
-        _check_file(source)
+        check_file(source)
         with open(source, "rb") as file:
             return _decode_stream(file, name, max_pixels)
     if isinstance(source, bytes):
@@ -74,7 +74,7 @@ def decode(
             raise DataError("no bytes, so no picture", where=name, fix="Check what wrote it.")
         return _decode_stream(BytesIO(source), name, max_pixels)
     if isinstance(source, PIL.Image.Image):
-        return _finish(source, name, max_pixels)
+        return finish(source, name, max_pixels)
     if isinstance(source, torch.Tensor):
         array = source.detach().cpu()
         array = array.float() if array.dtype == torch.bfloat16 else array
@@ -86,13 +86,14 @@ def decode(
     )
 
 
-def _check_file(path: str | Path) -> None:
+def check_file(path: str | Path, what: str = "picture") -> None:
+    """Raises a DataError where no file that can be read, and holds something, is at `path`."""
     if os.path.isdir(path):
-        raise DataError("a directory, not a picture", where=path, fix="Give the path of one file.")
+        raise DataError(f"a directory, not a {what}", where=path, fix="Give the path of one file.")
     if not os.path.exists(path):
         raise DataError("no such file", where=path, fix="Check the path; nothing is downloaded.")
     if not os.path.isfile(path):
-        raise DataError("not a regular file", where=path, fix="Give the path of a picture.")
+        raise DataError("not a regular file", where=path, fix=f"Give the path of a {what}.")
     if os.path.getsize(path) == 0:
         raise DataError("an empty file", where=path, fix="Copy it again or leave it out.")
     if not os.access(path, os.R_OK):
@@ -111,9 +112,19 @@ def _quiet() -> Iterator[None]:
 
 
 def _decode_stream(stream: BufferedReader | BytesIO, name: str, max_pixels: int) -> PIL.Image.Image:
+    with opened(stream, name, max_pixels) as picture:
+        return finish(picture, name, max_pixels)
+
+
+def opened(stream: BufferedReader | BytesIO, name: str, max_pixels: int) -> PIL.Image.Image:
+    """An encoded picture or animation, of which only the header is read yet; to be closed by who asked for it.
+
+    Raises:
+        DataError: its format is none of `FORMATS`, its header is broken, or claims far too many pixels.
+    """
     try:
         with _quiet():
-            picture = PIL.Image.open(stream, formats=FORMATS)
+            return PIL.Image.open(stream, formats=FORMATS)
     except PIL.UnidentifiedImageError:
         raise DataError(
             f"not a picture in one of the accepted formats ({', '.join(FORMATS)}), or its header is damaged",
@@ -123,13 +134,12 @@ def _decode_stream(stream: BufferedReader | BytesIO, name: str, max_pixels: int)
     except PIL.Image.DecompressionBombError:
         raise _too_large("its header claims far too many pixels", name, max_pixels) from None
     except Exception as error:
-        raise _broken(error, name) from error
-    with picture:
-        return _finish(picture, name, max_pixels)
+        raise broken(error, name) from error
 
 
-def _finish(picture: PIL.Image.Image, name: str, max_pixels: int) -> PIL.Image.Image:
-    _check_size(picture.width, picture.height, name, max_pixels)
+def finish(picture: PIL.Image.Image, name: str, max_pixels: int) -> PIL.Image.Image:
+    """What `decode` makes of a picture that PIL has opened: RGB, upright, without metadata; errors call it `name`."""
+    check_size(picture.width, picture.height, name, max_pixels)
     try:
         picture.load()
         with _quiet():  # damaged EXIF is no reason to lose the picture
@@ -143,7 +153,7 @@ def _finish(picture: PIL.Image.Image, name: str, max_pixels: int) -> PIL.Image.I
     except (MemoryError, DataError):
         raise
     except Exception as error:  # PIL's decoders raise nearly anything on damaged input
-        raise _broken(error, name) from error
+        raise broken(error, name) from error
     result.info.clear()
     return result
 
@@ -173,7 +183,7 @@ def _channels_last(values: np.ndarray, name: str) -> np.ndarray:
 def _from_array(values: np.ndarray, name: str, max_pixels: int) -> PIL.Image.Image:
     if values.ndim not in (2, 3) or (values.ndim == 3 and values.shape[2] not in (3, 4)) or values.size == 0:
         raise DataError("an array of this shape is no picture", where=name, fix="Give H W, H W 3 or H W 4.")
-    _check_size(values.shape[1], values.shape[0], name, max_pixels)
+    check_size(values.shape[1], values.shape[0], name, max_pixels)
     if values.dtype == np.uint16:
         values = ((values.astype(np.uint32) + 128) // 257).astype(np.uint8)
     elif values.dtype.kind == "f":
@@ -190,7 +200,8 @@ def _from_array(values: np.ndarray, name: str, max_pixels: int) -> PIL.Image.Ima
     return _rgb(PIL.Image.fromarray(np.ascontiguousarray(values)), name)
 
 
-def _check_size(width: int, height: int, name: str, max_pixels: int) -> None:
+def check_size(width: int, height: int, name: str, max_pixels: int) -> None:
+    """Raises a DataError where a picture has more pixels than it may have."""
     if width * height > max_pixels:
         raise _too_large(f"{width}x{height} pixels", name, max_pixels)
 
@@ -203,5 +214,6 @@ def _too_large(problem: str, name: str, max_pixels: int) -> DataError:
     )
 
 
-def _broken(error: Exception, name: str) -> DataError:
+def broken(error: Exception, name: str) -> DataError:
+    """The error for what a decoder stumbled over."""
     return DataError(f"broken or cut short ({error})", where=name, fix="Copy it again or leave it out.")

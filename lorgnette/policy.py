@@ -44,6 +44,26 @@ class Learn:
 Policy = Mapping[str, Frozen | Learn]
 
 
+def matched(policy: Policy, model: nn.Module) -> dict[str, list[str]]:
+    """For every pattern the names of the parameters that it decides about; nothing is changed.
+
+    Raises:
+        ConfigError: a parameter that no rule matches, or a rule that decides about no parameter.
+    """
+    taken: dict[str, list[str]] = {pattern: [] for pattern in policy}
+    orphans: list[str] = []
+    for name, _ in model.named_parameters():
+        pattern = next((pattern for pattern in policy if fnmatchcase(name, pattern)), None)
+        (orphans if pattern is None else taken[pattern]).append(name)
+    if orphans:
+        fix = 'Add a rule for them; "*" as the last pattern matches the rest.'
+        raise ConfigError(f"no rule matches {some(orphans)}", where="policy", fix=fix)
+    for pattern, names in taken.items():
+        if not names:
+            raise ConfigError(why_dead(pattern, policy, model), where="policy", field=pattern, fix="Remove or mend it.")
+    return taken
+
+
 def apply(policy: Policy, model: nn.Module) -> list[dict[str, Any]]:
     """Sets `requires_grad` of every parameter and gives the groups for `torch.optim.AdamW`.
 
@@ -54,19 +74,8 @@ def apply(policy: Policy, model: nn.Module) -> list[dict[str, Any]]:
         ConfigError: a parameter that no rule matches, a rule that decides about no parameter, a policy under which
             nothing learns, or a learning parameter stored in half precision, whose updates rounding would swallow.
     """
-    taken: dict[str, list[str]] = {pattern: [] for pattern in policy}
-    orphans: list[str] = []
     parameters = dict(model.named_parameters())
-    for name in parameters:
-        pattern = next((pattern for pattern in policy if fnmatchcase(name, pattern)), None)
-        (orphans if pattern is None else taken[pattern]).append(name)
-    if orphans:
-        fix = 'Add a rule for them; "*" as the last pattern matches the rest.'
-        raise ConfigError(f"no rule matches {some(orphans)}", where="policy", fix=fix)
-    for pattern, names in taken.items():
-        if not names:
-            raise ConfigError(why_dead(pattern, policy, model), where="policy", field=pattern, fix="Remove or mend it.")
-
+    taken = matched(policy, model)
     groups: list[dict[str, Any]] = []
     for pattern, rule in policy.items():
         chosen = [parameters[name] for name in taken[pattern]]

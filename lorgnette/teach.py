@@ -22,7 +22,7 @@ from lorgnette.asking import screen
 from lorgnette.data.augment import Augmented
 from lorgnette.data.files import open_pictures
 from lorgnette.data.split import Readable, divide
-from lorgnette.document import Document, Image
+from lorgnette.document import Document, Image, Video
 from lorgnette.errors import ConfigError, DataError
 from lorgnette.evaluation.curves import Curve, Series
 from lorgnette.evaluation.floors import directions, pixels
@@ -154,7 +154,12 @@ def gather(data: Path, tell: Callable[[str], None], *, names_are_captions: bool)
     Raises:
         DataError: it cannot be read, or there is too little to learn from it.
     """
-    source = Readable(open_pictures(data, names_are_captions=names_are_captions))
+    read = open_pictures(data, names_are_captions=names_are_captions)
+    for i in range(len(read)):
+        if isinstance((document := read[i]).parts[0], Video):
+            fix = "`lorgnette.data.files.open_pictures` reads clips for systems that take them."
+            raise DataError("a clip, and this teaches pictures only", where=document.key, fix=fix)
+    source = Readable(read)
     tell(str(source.report))
     if (distinct := len(set(source.clusters.tolist()))) < LEAST:
         torn = f", and {len(source.report.broken)} cannot be read" if source.report.broken else ""

@@ -17,6 +17,7 @@ BLOCKS = re.findall(r"```(\w*)\n(.*?)```", README.read_text(), re.DOTALL)
 COMMANDS = [line for language, block in BLOCKS if not language for line in block.splitlines() if line]
 SHORTER = {
     "train": ["--steps", "2", "--batch", "4", "--vision", "tiny-random", "--language", "tiny-random"],
+    "plan": ["--vision", "tiny-random", "--language", "tiny-random"],
     "evaluate": ["--limit", "4"],
     "teach": ["--steps", "2"],
 }

@@ -1,4 +1,4 @@
-"""Every picture of a source opened once: what is there, what is broken, what is there twice."""
+"""Every picture and clip of a source opened once: what is there, what is broken, what is there twice."""
 
 from collections import Counter
 from collections.abc import Callable, Mapping
@@ -10,7 +10,7 @@ from jaxtyping import Int64
 
 from lorgnette.data.duplicates import Fingerprint, cluster, fingerprints, join
 from lorgnette.data.source import Source
-from lorgnette.document import Image
+from lorgnette.document import Image, Video
 from lorgnette.errors import DataError
 
 _BATCH = 256
@@ -31,7 +31,7 @@ class Report:
 
     Args:
         documents: how many.
-        pictures: how many different picture files or objects they show.
+        pictures: how many different files or objects they show, pictures and clips.
         questions: how many documents are questions; the others are captions.
         labels: documents of each class, most frequent first; empty without classes.
         texts: how many different captions or answers.
@@ -78,7 +78,7 @@ class Report:
 
 
 def check(source: Source, *, threads: int | None = None, progress: Callable[[int, int], None] | None = None) -> Report:
-    """Opens every picture of the source once.
+    """Opens every picture of the source once, and four frames of every clip.
 
     Args:
         source: the documents; one picture shown by several is opened once.
@@ -94,10 +94,10 @@ def check(source: Source, *, threads: int | None = None, progress: Callable[[int
     questions = 0
     for start in range(0, len(source), _BATCH):
         documents = [source[i] for i in range(start, min(start + _BATCH, len(source)))]
-        fresh: list[Image] = []
+        fresh: list[Image | Video] = []
         for document in documents:
             pictures = []
-            for image in document.images:
+            for image in document.media:
                 name = str(image.source) if isinstance(image.source, (str, Path)) else image.digest
                 if name not in found:
                     found[name] = len(found)

@@ -23,7 +23,7 @@ import PIL.Image
 from jaxtyping import Float32, Int64, UInt8
 from PIL.Image import Resampling
 
-from lorgnette.document import Image
+from lorgnette.document import Image, Video
 from lorgnette.errors import DataError
 
 _LUMA, _CHROMA = 16, 4
@@ -48,15 +48,27 @@ class Fingerprint:
     size: tuple[int, int]
 
 
-def fingerprint(image: Image) -> Fingerprint:
-    """Decodes the picture once.
+def fingerprint(shown: Image | Video) -> Fingerprint:
+    """Decodes the picture once; of a clip four frames, which are compared as one picture.
 
     Raises:
         DataError: it is missing or broken.
+        ResourceError: a video file, and PyAV is not installed.
     """
-    picture = image.open()
+    picture = shown.open() if isinstance(shown, Image) else _sheet(shown)
     pixels = hashlib.sha256(repr(picture.size).encode() + picture.tobytes()).hexdigest()
-    return Fingerprint(image.digest, pixels, signature(picture), picture.size)
+    return Fingerprint(shown.digest, pixels, signature(picture), picture.size)
+
+
+def _sheet(clip: Video) -> PIL.Image.Image:
+    """Four frames from first to last, reduced by half, as one picture of the first one's size."""
+    frames = clip.frames(rate=8.0, most=4)
+    width, height = frames[0].size
+    sheet, half = PIL.Image.new("RGB", (width, height)), (max(1, width // 2), max(1, height // 2))
+    for i in range(4):
+        frame = frames[i * len(frames) // 4].resize(half, Resampling.BILINEAR)
+        sheet.paste(frame, (i % 2 * half[0], i // 2 * half[1]))
+    return sheet
 
 
 def signature(picture: PIL.Image.Image) -> UInt8[np.ndarray, " 288"]:
@@ -68,10 +80,10 @@ def signature(picture: PIL.Image.Image) -> UInt8[np.ndarray, " 288"]:
     return np.concatenate([np.asarray(luma).ravel(), np.asarray(chroma)[..., 1:].ravel()])
 
 
-def fingerprints(images: Sequence[Image], *, threads: int | None = None) -> list[Fingerprint | DataError]:
+def fingerprints(images: Sequence[Image | Video], *, threads: int | None = None) -> list[Fingerprint | DataError]:
     """All of them, in order, with the error in place of a picture that cannot be read."""
 
-    def attempt(image: Image) -> Fingerprint | DataError:
+    def attempt(image: Image | Video) -> Fingerprint | DataError:
         try:
             return fingerprint(image)
         except DataError as error:

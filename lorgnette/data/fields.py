@@ -10,11 +10,12 @@ from typing import Any
 from lorgnette.data import plain
 from lorgnette.data.pairs import QUESTION, asked, captioned
 from lorgnette.data.tables import Row
-from lorgnette.document import Document
+from lorgnette.document import Document, Video
 from lorgnette.errors import ConfigError, DataError
 
 FIELDS: Mapping[str, tuple[str, ...]] = {
     "image": ("image", "file_name"),
+    "video": ("video",),
     "caption": ("caption", "text"),
     "question": ("question",),
     "answer": ("answer", "answers"),
@@ -25,6 +26,7 @@ FIELDS: Mapping[str, tuple[str, ...]] = {
 
 _SYNONYMS: Mapping[str, tuple[str, ...]] = {
     "image": ("filename", "file", "path", "filepath", "image_path", "img", "picture", "photo", "image_file"),
+    "video": ("clip", "film", "video_path", "video_file", "movie"),
     "caption": ("captions", "description", "title", "sentence", "alt", "alt_text"),
     "question": ("questions", "query", "prompt"),
     "answer": ("response", "reply"),
@@ -68,22 +70,35 @@ class Fields:
             DataError: a column is missing, or a cell is empty, too long or of the wrong type.
         """
         used = self._used(row)
-        image = self._text(row, used, "image")
+        kind = self._kind(row, used)
+        path = os.path.join(self.root, self._text(row, used, kind))
+        shown = Video(path) if kind == "video" else path
         key = self._word(row, used, "key") or row.place
         label = self._word(row, used, "label")
-        taken = {used["image"], used.get("key")}
-        source = os.path.join(self.root, image)
+        taken = {used.get("image"), used.get("video"), used.get("key")}
         if "question" in used and row.values[used["question"]] not in ("", None):
             question = self._text(row, used, "question")
             answers = self._answers(row, used)
             meta = self._meta(row, taken | {used["question"], used["answer"]})
-            return asked(source, question, answers, template=self.template, key=key, label=label, meta=meta)
+            return asked(shown, question, answers, template=self.template, key=key, label=label, meta=meta)
         if "caption" in used or label is None:
             caption = self._text(row, used, "caption")
             taken.add(used["caption"])
         else:
             caption = label
-        return captioned(source, caption, key=key, references=row.references, label=label, meta=self._meta(row, taken))
+        return captioned(shown, caption, key=key, references=row.references, label=label, meta=self._meta(row, taken))
+
+    def _kind(self, row: Row, used: Mapping[str, str]) -> str:
+        """Whether the row shows an "image" or a "video"; one of the two cells may be empty."""
+        filled = [name for name in ("image", "video") if name in used and row.values[used[name]] not in ("", None)]
+        if len(filled) == 2:
+            fix = "Write a row for each, or give the column another name."
+            raise DataError("a picture and a video in one row", where=row.place, field=used["video"], fix=fix)
+        if filled:
+            return filled[0]
+        columns = {column.casefold().strip() for column in row.values if isinstance(column, str)}
+        near = columns.intersection(_SYNONYMS["video"]) and not columns.intersection(_SYNONYMS["image"])
+        return "video" if "image" not in used and ("video" in used or near) else "image"
 
     def _used(self, row: Row) -> dict[str, str]:
         """The column of each field that the row has; worked out once for all rows that have the same columns."""

@@ -1,8 +1,8 @@
-"""The user's own pictures: tables and folders as a source of documents.
+"""The user's own pictures and clips: tables and folders as a source of documents.
 
 | given                                   | a document is                                                        |
 |-----------------------------------------|----------------------------------------------------------------------|
-| .jsonl, .csv, .tsv, .json               | a row: image, and caption (or text), or question and answer(s), or label |
+| .jsonl, .csv, .tsv, .json               | a row: image or video; caption (or text), question and answer(s), label |
 | .json of COCO captions                  | an annotation                                                        |
 | a folder with one such table            | a row                                                                |
 | a folder of class folders               | a picture; caption and label are the folder's name                   |
@@ -18,7 +18,7 @@ from lorgnette.data.fields import Fields
 from lorgnette.data.folders import find_table, read_folder
 from lorgnette.data.pairs import QUESTION
 from lorgnette.data.tables import Rows, read_table
-from lorgnette.document import Document
+from lorgnette.document import Document, Video
 from lorgnette.errors import ConfigError, DataError
 
 
@@ -31,14 +31,14 @@ class Pictures:
         fields: how it is read.
 
     Raises:
-        DataError: at the first row that cannot be used: a missing column or picture, an empty caption, a key twice.
+        DataError: at the first row that cannot be used: a missing column, picture or clip, no caption, a key twice.
     """
 
     def __init__(self, path: Path, rows: Rows, fields: Fields) -> None:
         self.path, self.rows, self.fields = path, rows, fields
         keys: dict[str, str] = {}
         seen: dict[str, bool] = {}
-        missing: list[tuple[str, str]] = []
+        missing: list[tuple[str, str, str]] = []
         for i in range(len(rows)):
             row = rows[i]
             document = fields.document(row)
@@ -49,11 +49,12 @@ class Pictures:
                     fix="Give every row its own key, or leave the column out.",
                 )
             keys[document.key] = row.place
-            picture = str(document.images[0].source)
+            shown = document.media[0]
+            picture = str(shown.source)
             if picture not in seen:
                 seen[picture] = os.path.isfile(picture)
             if not seen[picture]:
-                missing.append((row.place, picture))
+                missing.append((row.place, "clip" if isinstance(shown, Video) else "picture", picture))
         if missing:
             raise self._missing(missing)
 
@@ -63,20 +64,20 @@ class Pictures:
     def __getitem__(self, index: int) -> Document:
         return self.fields.document(self.rows[index])
 
-    def _missing(self, missing: list[tuple[str, str]]) -> DataError:
-        place, picture = missing[0]
+    def _missing(self, missing: list[tuple[str, str, str]]) -> DataError:
+        place, kind, picture = missing[0]
         count = f" ({len(missing)} of {len(self.rows)} rows)" if len(missing) > 1 else ""
         if "://" in picture:
-            fix = "Pictures are not downloaded: fetch them first and give their paths."
+            fix = f"{kind.capitalize()}s are not downloaded: fetch them first and give their paths."
         elif "\\" in picture:
             fix = "Write / between folders, not \\."
         elif os.path.isdir(picture):
-            fix = "It is a folder: give the path of one picture."
+            fix = f"It is a folder: give the path of one {kind}."
         else:
             fix = plain.missing(Path(picture)).fix
             if len(missing) == len(self.rows):
-                fix += f" Paths start from {self.fields.root}; give root=... where the pictures lie elsewhere."
-        return DataError(f"no picture {picture}{count}", where=place, fix=fix)
+                fix += f" Paths start from {self.fields.root}; give root=... where the {kind}s lie elsewhere."
+        return DataError(f"no {kind} {picture}{count}", where=place, fix=fix)
 
 
 def open_pictures(
@@ -88,7 +89,7 @@ def open_pictures(
     delimiter: str | None = None,
     names_are_captions: bool = False,
 ) -> Pictures:
-    """The user's own pictures with captions, questions and answers, or classes.
+    """The user's own pictures, or clips, with captions, questions and answers, or classes.
 
     The whole of the text is checked now; that the pictures exist is checked now too, and whether they can be decoded
     is what `lorgnette.data.check.check` finds out. A row's key is its column `key`, else file name and line; columns

@@ -83,7 +83,7 @@ class Readable:
 
 def _row(document: Document) -> tuple[str, str]:
     asked = "".join(part.text for part in question(document) if isinstance(part, Text))
-    picture = document.images[0]
+    picture = document.media[0]
     return str(picture.source) if isinstance(picture.source, (str, Path)) else picture.digest, asked
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import PIL.Image
 
 from lorgnette.document import Document, Image, Video
-from lorgnette.errors import DataError
+from lorgnette.errors import DataError, ResourceError
 
 ARCHIVE = "pictures.zip"
 EDGE = 448
@@ -98,6 +98,9 @@ def _first(clip: Video) -> list[Image]:
     picture = Image(source)
     try:
         picture.open()
-    except DataError:  # a film: nothing here reads it
-        return []
+    except DataError:
+        try:
+            return [Image(clip.frames(most=1)[0])]
+        except (DataError, ResourceError):
+            return []
     return [picture]

@@ -8,7 +8,8 @@ import pytest
 from lorgnette.data.check import check
 from lorgnette.data.files import open_pictures
 from lorgnette.data.plain import MAX_CHARACTERS
-from lorgnette.document import Image, Text
+from lorgnette.data.split import Readable
+from lorgnette.document import Image, Text, Video
 from lorgnette.errors import ConfigError, DataError
 
 
@@ -352,3 +353,69 @@ def test_check(folder):
     assert steps == [(6, 6)]
     assert "5 pictures with 6 captions" in str(report)
     assert "bad.png: broken or cut short" in str(report)
+
+
+# Clips
+
+
+def clip(path, colours=("red", "blue", "green", "white"), size=(32, 24)):
+    first, *rest = (PIL.Image.new("RGB", size, colour) for colour in colours)
+    first.save(path, save_all=True, append_images=rest, duration=500, loop=0)
+    return path
+
+
+def test_videos_beside_images(folder):
+    clip(folder / "cat.gif")
+    path = jsonl(
+        folder,
+        {"video": "cat.gif", "caption": "a cat turns blue", "style": "flat"},
+        {"video": "cat.gif", "image": "", "question": "Which is last?", "answer": "white", "key": "q"},
+        {"image": "cat.png", "video": None, "label": "cat"},
+    )
+    first, second, third = source = open_pictures(path)
+    assert isinstance(first.parts[0], Video)
+    assert first.parts[1:] == (Text("a cat turns blue", 1.0),)
+    assert first.meta == {"style": "flat"}
+    assert (first.images, first.media) == ([], [first.parts[0]])
+    assert [frame.getpixel((0, 0)) for frame in first.parts[0].frames()] == [(255, 0, 0), (0, 128, 0)]
+    assert (second.key, second.text) == ("q", "Question: Which is last? Answer: white")
+    assert isinstance(third.parts[0], Image)
+    assert third.text == "cat"
+    assert len(pickle.loads(pickle.dumps(source))[0].parts[0].frames(2.0)) == 4
+    assert (
+        shown(open_pictures(table(folder, "film,caption\ncat.gif,a\n"), columns={"video": "film"}))[0][1] == "cat.gif"
+    )
+
+
+@pytest.mark.parametrize(
+    ("row", "message"),
+    [
+        ({"video": "cat.gif", "image": "cat.png", "caption": "a"}, "captions.jsonl:1: video: a picture and a video"),
+        ({"video": "dog.gif", "caption": "a"}, r"no clip .*dog\.gif\. Did you mean .*give root=\.\.\. where the clips"),
+        ({"video": "https://a.b/c.mp4", "caption": "a"}, "Clips are not downloaded"),
+        ({"video": "", "caption": "a"}, "video: empty"),
+        ({"video": "cat.gif"}, "no column 'caption'"),
+        ({"clip": "cat.gif", "caption": "a"}, r"no column 'video'; .*columns=\{'video': 'clip'\}"),
+        ({"caption": "a"}, "no column 'image'"),
+    ],
+)
+def test_bad_rows_of_videos(folder, row, message):
+    clip(folder / "cat.gif")
+    with pytest.raises(DataError, match=message):
+        open_pictures(jsonl(folder, row))
+
+
+def test_clips_are_checked_and_kept_together(folder):
+    clip(folder / "a.gif")
+    clip(folder / "b.gif", ("red", "blue", "green", "black"))
+    (folder / "c.gif").write_bytes((folder / "a.gif").read_bytes())
+    (folder / "bad.gif").write_bytes((folder / "a.gif").read_bytes()[:-9])
+    rows = [{"video": name, "caption": name} for name in ("a.gif", "b.gif", "c.gif", "bad.gif", "a.gif")]
+    source = open_pictures(jsonl(folder, *rows, {"image": "cat.png", "caption": "red"}))
+    report = check(source)
+    assert (report.documents, report.pictures, report.exact) == (6, 5, 1)
+    assert report.clusters.tolist() == [0, 1, 0, 3, 0, 5], "only the content counts, and all of it"
+    assert [one.key for one in report.broken] == ["captions.jsonl:4"]
+    jsonl(folder, *[row for row in rows if row["video"] != "bad.gif"])
+    readable = Readable(open_pictures(folder / "captions.jsonl"))
+    assert [document.meta["cluster"] for document in map(readable.__getitem__, range(4))] == ["0", "1", "0", "0"]

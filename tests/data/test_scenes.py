@@ -21,6 +21,7 @@ from lorgnette.data.emoji import TEST_STYLES, TRAIN_STYLES, VALIDATION_STYLES, i
 from lorgnette.data.named import open_data
 from lorgnette.data.scenes import CAPTIONS, CLIPS, ENTAILMENT, FAMILIES, GROUNDING, STATEMENTS, VQA, Scenes, clips, told
 from lorgnette.data.scenes.canvas import COVER, Scene
+from lorgnette.data.scenes.motion import FPS
 from lorgnette.data.scenes.sentences import ACTIONS, ANSWERS, FRAMES, SENTENCES, WAYS
 from lorgnette.data.scenes.things import NAMES, things
 from lorgnette.data.scenes.wording import article, plural
@@ -417,6 +418,15 @@ def test_captions():
 
 
 # Clips.
+
+
+def test_clips_give_their_frames():
+    (document,) = some(CLIPS, 1, styles=["google"])
+    (clip,) = (part for part in document.parts if isinstance(part, Video))
+    every = clip.frames(FPS)
+    assert [picture.tobytes() for picture in every] == [Image(frame).open().tobytes() for frame in clip.source]
+    assert [picture.tobytes() for picture in clip.frames()] == [every[0].tobytes(), every[4].tobytes()]
+    assert [picture.tobytes() for picture in clip.frames(FPS, 3)] == [every[i].tobytes() for i in (0, 3, 7)]
 
 
 def test_things_do_what_is_said():

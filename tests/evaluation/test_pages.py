@@ -72,7 +72,7 @@ def test_measures_between_right_and_wrong_show_their_number(lines: list[Line]) -
 def test_prompts_show_what_everyone_said(lines: list[Line]) -> None:
     found = prompts(lines[2].result, lines[2].floors, "choice", 4, errors_first=True)
     assert [said.by for said in found[0].said] == ["says", "chooses", "test-blind"]
-    assert len(found[0].shown) == 2
+    assert len(found[0].media) == 2
     assert found[0].prompt.count("<image>") == 3
 
 
@@ -105,6 +105,14 @@ def test_items_without_a_picture_or_with_a_clip(tmp_path: Path, queries: Documen
     line = Line("mixed", said(captioning(documents, ways=2), lambda i: False))
     pages.keep([line], tmp_path, {})
     assert (tmp_path / "report.html").read_text().count("data:image/webp") == 3
+
+
+def test_a_film_is_shown_by_its_first_frame(tmp_path: Path) -> None:
+    pytest.importorskip("av")
+    from written_films import number, write_film
+
+    document = Document((Video(write_film(tmp_path / "a.mp4", [9, 8])), Text("What? ")), "film")
+    assert [number(picture.open()) for picture in shown(document)] == [9]
 
 
 def test_pictures_are_found_again(tmp_path: Path, queries: Documents) -> None:

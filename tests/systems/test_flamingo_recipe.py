@@ -105,20 +105,6 @@ def test_a_checkpoint_comes_back_and_ends_its_chunks(tmp_path: Path) -> None:
     assert flamingo.END not in answer.text
 
 
-def test_the_new_token_can_be_said_by_an_untied_head() -> None:
-    system = run().model()
-    language = system.language
-    lm = language.lm
-    head = torch.nn.Linear(language.width, lm.get_output_embeddings().weight.shape[0], bias=False)
-    lm.set_output_embeddings(head)
-    language.add_tokens(["<|other|>"])
-    assert language.added_head is not None
-    (other,) = language.tokenizer.encode("<|other|>")
-    hidden = torch.randn(2, language.width)
-    language.head(hidden)[:, other].sum().backward()
-    assert language.added_head.grad.abs().sum() > 0
-
-
 def test_streams_take_turns(tmp_path: Path) -> None:
     """Every update sees one stream; a run that is cut in the middle goes on with the same batches."""
     whole = replace(run(turns=True, steps=6), log_every=1, checkpoint_every=2)

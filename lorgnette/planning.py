@@ -1,0 +1,137 @@
+"""`lorgnette plan`: what training a recipe's system takes on a machine, and what to change where it does not fit."""
+
+import inspect
+import math
+from collections.abc import Callable
+from dataclasses import replace
+from functools import wraps
+from typing import Any
+
+import rich.box
+import rich.table
+
+from lorgnette.asking import screen
+from lorgnette.plan import GIB, Machine, Plan, Share, plan
+from lorgnette.run import Run
+
+
+def planned(name: str, recipe: Callable[..., Any]) -> Callable[..., None]:
+    """A recipe's signature, and a machine: the command line of `lorgnette plan`."""
+
+    @wraps(recipe)
+    def command(
+        *,
+        memory: float,
+        devices: int,
+        tokens: int,
+        images: int,
+        samples: int | None,
+        flops: float | None,
+        **options: Any,
+    ) -> None:
+        made = recipe(**options)
+        machine = Machine(memory, devices, flops)
+        for run in made if isinstance(made, list) else [made]:
+            show(of_run(run, machine, tokens=tokens, images=images, samples=samples), title=run.recipe or name)
+
+    keyword = inspect.Parameter.KEYWORD_ONLY
+    asked = {
+        "memory": (float, 80.0, "GiB of each device."),
+        "devices": (int, 1, "that share the parameters."),
+        "tokens": (int, 256, "positions of a sample that the language model reads."),
+        "images": (int, 1, "pictures of a sample."),
+        "samples": (int | None, None, "on a device at once; None is the recipe's largest batch, dealt out."),
+        "flops": (float | None, None, "a second, of a device: for the least time of a step."),
+    }
+    where = [inspect.Parameter(n, keyword, default=v, annotation=kind) for n, (kind, v, _) in asked.items()]
+    parameters = [*where, *inspect.signature(recipe).parameters.values()]
+    command.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    command.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
+    told = "".join(f"        {n}: {text}\n" for n, (_, _, text) in asked.items())
+    command.__doc__ = (recipe.__doc__ or "").replace("    Args:\n", "    Args:\n" + told, 1)
+    return command
+
+
+def of_run(run: Run, machine: Machine, *, tokens: int, images: int, samples: int | None = None) -> Plan:
+    """A run's system under its policy, built as the run builds it: on its way to "meta" it would untie its weights."""
+    batch = max(stream.batch for stream in run.data.values())
+    return plan(
+        run.model(),
+        run.policy,
+        tokens=tokens,
+        images=images,
+        machine=machine,
+        samples=samples or math.ceil(batch / run.accumulate / machine.devices),
+        gradient_checkpointing=run.gradient_checkpointing,
+    )
+
+
+def show(found: Plan, *, title: str = "") -> None:
+    """The table and the report, on the screen."""
+    console = screen()
+    console.print(table(found, title=title))
+    for line in report(found):
+        console.print(line, highlight=False, markup=False, soft_wrap=True)
+
+
+def table(found: Plan, *, title: str = "") -> rich.table.Table:
+    """By part: parameters beside the paper's, bytes before devices share them, FLOPs per text position."""
+    caption = (
+        "FLOPs per text position: forward 2 x the weights applied + attention; backward as much again for gradients "
+        "of inputs, where something learns before or here, and again for weights that learn."
+    )
+    made = rich.table.Table(
+        title=title or None, box=rich.box.SIMPLE, padding=(0, 1, 0, 0), caption=caption, caption_justify="left"
+    )
+    for name in ("part", "learnt", "frozen", "paper", "weights", "gradients", "AdamW", "forward", "backward"):
+        made.add_column(name, justify="left" if name == "part" else "right")
+    whole = Share("total", found.learnt, found.frozen, found.paper)
+    whole = replace(whole, forward=sum(s.forward for s in found.parts), backward=sum(s.backward for s in found.parts))
+    for share in (*found.parts, whole):
+        made.add_row(
+            share.part,
+            _count(share.learnt),
+            _count(share.frozen),
+            "" if share.paper is None else _count(share.paper),
+            _gib(2 * share.frozen + 4 * share.learnt),
+            _gib(4 * share.learnt),
+            _gib(8 * share.learnt),
+            _count(share.forward / found.tokens),
+            _count(share.backward / found.tokens),
+        )
+    return made
+
+
+def report(found: Plan) -> list[str]:
+    """What one device holds, whether it fits, and what to change where it does not."""
+    lines = [f"Each of {_setting(found)}, holds:"]
+    lines += [f"  {_gib(number):>11}  {name}" for name, number in found.memory.items()]
+    lines.append(f"  {_gib(found.needed):>11}  in all, of {_gib(found.capacity)} that can be used")
+    if found.fits:
+        lines.append(f"It fits, with {_gib(found.capacity - found.needed)} to spare.")
+    else:
+        lines.append(f"It does not fit: {_gib(found.needed - found.capacity)} are missing.")
+        lines += [f"  It fits on {_setting(other)}." for other in found.advice()]
+        if not found.advice():
+            lines.append("  One sample does not fit on any number of devices: take more memory, or shorter samples.")
+    lines.append(f"FLOPs of a sample, forward and backward: {found.flops:.3g}.")
+    if found.seconds is not None:
+        lines.append(f"A step takes {found.seconds:.3g} s or more: its FLOPs at the device's full rate.")
+    return lines
+
+
+def _setting(found: Plan) -> str:
+    devices = f"{found.machine.devices} devices" if found.machine.devices > 1 else "1 device"
+    samples = f"{found.samples} samples" if found.samples > 1 else "1 sample"
+    checkpointing = " and gradient checkpointing" if found.gradient_checkpointing else ""
+    return f"{devices}, with {samples} of {found.tokens} positions on each at once{checkpointing}"
+
+
+def _gib(number: int | float) -> str:
+    return f"{number / GIB:,.2f} GiB"
+
+
+def _count(number: int | float) -> str:
+    """Three digits: 435M, 1.23B."""
+    power = 0 if number < 1 else min(4, int(math.log10(number * 1.0005) // 3))
+    return f"{number / 1000**power:.3g}{('', 'K', 'M', 'B', 'T')[power]}"

@@ -1,0 +1,233 @@
+"""What a plan says against what happens: parameters, FLOPs that torch counts, tensors that backward keeps."""
+
+from collections.abc import Callable
+from functools import cache
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils.flop_counter import FlopCounterMode
+
+from lorgnette.cli import main
+from lorgnette.connectors import PerceiverResampler
+from lorgnette.document import Document, Image, Text
+from lorgnette.errors import ConfigError
+from lorgnette.flops import dense, works
+from lorgnette.fusion.cross import CrossFusion, GatedCrossAttention
+from lorgnette.language.tiny import tiny_random
+from lorgnette.plan import GIB, Machine, Plan, plan
+from lorgnette.planning import report, table
+from lorgnette.policy import Frozen, Learn, Policy, apply, set_modes
+from lorgnette.systems.flamingo import Flamingo
+from lorgnette.vision import load as load_vision
+
+FLAMINGO: Policy = {"vision.*": Frozen(), "language.*": Frozen(), "*": Learn(1e-4)}
+LEARNS: Policy = {"vision.*": Frozen(), "*": Learn(1e-4)}
+BIG = Machine(80.0)
+
+
+def built(blocks: tuple[int, ...] = (0, 2)) -> Flamingo:
+    language, vision = tiny_random(), load_vision("tiny-random")
+    layers = {i: GatedCrossAttention(language.block_width, vision.width, heads=4, head_width=8) for i in blocks}
+    for layer in layers.values():
+        nn.init.ones_(layer.gate)
+        nn.init.ones_(layer.ffn_gate)
+    resampler = PerceiverResampler(vision.width, queries=5, depth=2, heads=4, head_width=8)
+    return Flamingo(vision, resampler, CrossFusion(layers), language)
+
+
+@cache
+def meta() -> Flamingo:
+    """The same without memory."""
+    with torch.device("meta"):
+        return built()
+
+
+@pytest.fixture(scope="module")
+def flamingo() -> Flamingo:
+    return built()
+
+
+@pytest.fixture(scope="module")
+def batch(flamingo: Flamingo) -> object:
+    """Two pictures first, so that nearly every word looks at one."""
+    pictures = [Image(np.full((20, 24, 3), 90 * i, np.uint8)) for i in range(2)]
+    return flamingo.layout([Document((*pictures, Text("a word " * 30, weight=1.0)))])
+
+
+def forward(system: Flamingo, batch: object) -> torch.Tensor:
+    return system.language.head(system(batch)).float().square().mean()
+
+
+def counted(run: Callable[[], object]) -> int:
+    with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
+        run()
+    return counter.get_total_flops()
+
+
+def planned(batch: object, policy: Policy = FLAMINGO, **options: object) -> Plan:
+    tokens = int(batch.tokens.shape[1])  # type: ignore[attr-defined]
+    return plan(meta(), policy, tokens=tokens, images=2, machine=BIG, **options)  # type: ignore[arg-type]
+
+
+def test_parameters_are_exact(flamingo: Flamingo, batch: object) -> None:
+    apply(FLAMINGO, flamingo)
+    found = planned(batch)
+    assert found.learnt == sum(p.numel() for p in flamingo.parameters() if p.requires_grad)
+    assert found.frozen == sum(p.numel() for p in flamingo.parameters() if not p.requires_grad)
+    for share in found.parts:
+        assert share.learnt + share.frozen == sum(p.numel() for p in getattr(flamingo, share.part).parameters())
+    assert [share.part for share in found.parts] == ["vision", "connector", "fusion", "language"]
+
+
+@pytest.mark.parametrize("policy", [FLAMINGO, LEARNS, {"*": Learn(1e-4)}])
+def test_flops_are_those_that_torch_counts(policy: Policy, flamingo: Flamingo, batch: object) -> None:
+    apply(policy, flamingo)
+    found = planned(batch, policy)
+    one = counted(lambda: forward(flamingo, batch))
+    assert sum(share.forward for share in found.parts) == pytest.approx(one, rel=0.03)
+    both = counted(lambda: forward(flamingo, batch).backward())
+    assert found.flops == pytest.approx(both, rel=0.05)
+    again = planned(batch, policy, gradient_checkpointing=True)
+    flamingo.language.gradient_checkpointing = True
+    try:
+        checkpointed = counted(lambda: forward(flamingo, batch).backward())
+    finally:
+        flamingo.language.gradient_checkpointing = False
+    assert again.flops > found.flops
+    assert again.flops == pytest.approx(checkpointed, rel=0.12), "embedding and head are not computed again"
+
+
+def test_what_is_frozen_before_all_that_learns_only_runs_forward(flamingo: Flamingo, batch: object) -> None:
+    shares = {share.part: share for share in planned(batch).parts}
+    assert shares["vision"].backward == shares["vision"].saved == 0
+    assert shares["language"].forward < shares["language"].backward < 2 * shares["language"].forward
+    assert shares["connector"].backward == 2 * shares["connector"].forward
+    alone = planned(batch, {"language.lm.*": Learn(1e-4), "*": Frozen()})
+    assert {share.part for share in alone.parts if share.backward} == {"language", "fusion"}
+
+
+def test_activations_are_of_the_size_that_autograd_keeps(flamingo: Flamingo, batch: object) -> None:
+    """In float32 here, so twice the bytes of the estimate, but for logits."""
+    for policy in (FLAMINGO, LEARNS):
+        apply(policy, flamingo)
+        set_modes(flamingo, training=True)
+        own = {tensor.untyped_storage().data_ptr() for tensor in (*flamingo.parameters(), *flamingo.buffers())}
+        kept: dict[int, int] = {}
+
+        def keep(tensor: torch.Tensor, own: set[int] = own, kept: dict[int, int] = kept) -> torch.Tensor:
+            storage = tensor.untyped_storage()
+            if storage.data_ptr() not in own:
+                kept[storage.data_ptr()] = storage.nbytes()
+            return tensor
+
+        with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+            loss = forward(flamingo, batch)
+        del loss
+        set_modes(flamingo, training=False)
+        estimate = 2 * planned(batch, policy).memory["activations (estimate)"]
+        assert 0.5 < estimate / sum(kept.values()) < 2
+
+
+def test_convolutions_and_plain_modules() -> None:
+    with torch.device("meta"):
+        vision = nn.Sequential(nn.Conv2d(3, 8, 4, stride=4), nn.ReLU(), nn.Conv2d(8, 8, 3, groups=4), nn.Flatten(2))
+        parts = {"vision": vision, "language": nn.Sequential(nn.Linear(6, 7), nn.LayerNorm(7), nn.Linear(7, 5))}
+    made = works(parts, tokens=10, images=2, size=32)
+    one = counted(lambda: vision(torch.zeros(1, 3, 32, 32, device="meta")))
+    assert made["vision"].forward == 2 * one == 2 * 2 * (3 * 8 * 16 * 64 + 2 * 8 * 9 * 36)
+    assert made["language"].forward == 2 * 10 * (6 * 7 + 7 * 5)
+    assert dense(parts["language"], 10).normed == 70
+    found = plan(parts, {"vision.*": Frozen(), "language.*": Learn(0.1)}, tokens=10, images=2, size=32, machine=BIG)
+    assert found.learnt == 6 * 7 + 7 + 14 + 7 * 5 + 5
+    assert found.flops == made["vision"].forward + 3 * made["language"].forward
+    with pytest.raises(ConfigError, match="size: the encoder does not say how large pictures are"):
+        works(parts, tokens=10, images=2)
+    assert works(parts, tokens=10, images=0)["vision"].forward == 0
+
+
+def layers(number: int, width: int) -> nn.Module:
+    with torch.device("meta"):
+        return nn.ModuleList(nn.Linear(width, width, bias=False) for _ in range(number))
+
+
+def test_memory_by_hand() -> None:
+    parts = {"language": layers(4, 1000), "connector": layers(1, 500)}
+    policy = {"language.*": Frozen(), "connector.*": Learn(0.1)}
+    one = plan(parts, policy, tokens=10, images=0, machine=Machine(1.0)).memory
+    assert one["weights"] == 2 * 4e6 + 4 * 250_000
+    assert (one["gradients"], one["AdamW"], one["gathered"]) == (1e6, 2e6, 500_000)
+    assert one["activations (estimate)"] == 2 * 10 * 4 * 1000, "frozen maps keep what they give: the next one's input"
+    eight = plan(parts, policy, tokens=10, images=0, machine=Machine(1.0, devices=8), samples=3).memory
+    assert (eight["weights"], eight["AdamW"]) == (one["weights"] / 8, one["AdamW"] / 8)
+    assert eight["gathered"] == 4 * 1_000_000 + 4 * 250_000
+    assert eight["activations (estimate)"] == 3 * one["activations (estimate)"]
+
+
+def test_advice_fits() -> None:
+    """Whatever is advised is itself a plan that fits; nothing is advised where nothing helps."""
+    parts = {"language": layers(8, 2000)}
+    for memory in (0.05, 0.1, 0.2, 0.4, 0.8, 1.6):
+        for tokens in (100, 10_000):
+            found = plan(
+                parts, {"*": Learn(0.1)}, tokens=tokens, images=0, machine=Machine(memory, reserve=0.0), samples=8
+            )
+            assert found.fits == (found.needed <= memory * GIB)
+            assert all(other.fits for other in found.advice())
+            if not found.fits:
+                said = "\n".join(report(found))
+                assert "It does not fit" in said
+                assert ("It fits on" in said) != ("One sample does not fit" in said)
+                fewest = found._fewest_devices()
+                if fewest is not None:
+                    half = Machine(memory, devices=fewest.machine.devices // 2, reserve=0.0)
+                    less = plan(parts, {"*": Learn(0.1)}, tokens=tokens, images=0, machine=half, samples=8)
+                    assert not less.fits
+
+
+def test_the_table_stands_beside_the_papers() -> None:
+    parts = {"language": layers(4, 1000), "connector": layers(1, 500)}
+    policy = {"language.*": Frozen(), "connector.*": Learn(0.1)}
+    paper = {"language": 4.2e6, "total": 4.5e6}
+    machine = Machine(1.0, flops=1e12)
+    found = plan(parts, policy, tokens=10, images=0, machine=machine, paper=paper)
+    columns = {str(column.header): list(column.cells) for column in table(found).columns}
+    assert columns["part"] == ["connector", "language", "total"]
+    assert columns["frozen"] == ["0", "4M", "4M"]
+    assert columns["learnt"] == ["250K", "0", "250K"]
+    assert columns["paper"] == ["", "4.2M", "4.5M"]
+    assert columns["forward"] == ["0", "8M", "8M"], "per position; there is no picture for the connector"
+    assert found.seconds == pytest.approx(found.flops / 1e12)
+    with pytest.raises(ConfigError, match=r"paper: no part 'lm'\. The parts are"):
+        plan(parts, policy, tokens=10, images=0, machine=machine, paper={"lm": 1.0})
+
+
+@pytest.mark.parametrize(
+    ("policy", "options", "message"),
+    [
+        ({"language.*": Frozen()}, {}, "no rule matches connector"),
+        ({"*": Frozen(), "x.*": Learn(0.1)}, {}, r"x\.\*: this rule matches no parameter"),
+        ({"*": Learn(0.1)}, {"tokens": 0}, "tokens: 0 is less than 1"),
+        ({"*": Learn(0.1)}, {"images": -1}, "images: -1 is less than 0"),
+        ({"*": Learn(0.1)}, {"samples": 0}, "samples: 0 is less than 1"),
+    ],
+)
+def test_what_makes_no_sense(policy: Policy, options: dict[str, int], message: str) -> None:
+    parts = {"language": layers(1, 2), "connector": layers(1, 2)}
+    with pytest.raises(ConfigError, match=message):
+        plan(parts, policy, **{"tokens": 1, "images": 0, **options}, machine=BIG)  # type: ignore[arg-type]
+    for bad in ((0.0, 1, None), (1.0, 0, None), (1.0, 1, 0.0)):
+        with pytest.raises(ConfigError, match="no such machine"):
+            Machine(*bad)
+
+
+def test_the_command_plans_a_recipe(capsys: pytest.CaptureFixture[str]) -> None:
+    recipe = ["frozen.pretrain", "--language", "tiny-random", "--vision", "tiny-random", "--size", "None"]
+    main(["plan", *recipe, "--memory", "8", "--devices", "2", "--batch", "6", "--tokens", "20"])
+    shown = capsys.readouterr().out
+    assert "Each of 2 devices, with 3 samples of 20 positions" in shown
+    assert "It fits" in shown
+    assert "vision" in shown
+    assert "connector" in shown
