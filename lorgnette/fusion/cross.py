@@ -6,6 +6,7 @@ model is exactly what it was. A word that no picture precedes attends to nothing
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from typing import ClassVar
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -101,7 +102,7 @@ class GatedCrossAttention(nn.Module):
         self.attention = Attention(width, heads, head_width=head_width, memory_width=visual_width, bias=False)
         self.gate = nn.Parameter(torch.zeros(gates)) if gates else None
         wide = FeedForward(width, 4 * width, activation, bias=False) if ffn is None else ffn
-        self.ffn_norm, self.ffn = (norm(width), wide) if dense else (None, None)
+        self.ffn_norm, self.ffn = norm(width) if dense else None, wide if dense else None
         self.ffn_gate = nn.Parameter(torch.zeros(gates)) if dense and gates else None
 
     def keys_values(self, visual: Float[Tensor, "N Q E"]) -> KeysValues:
@@ -203,7 +204,7 @@ def _through(gate: Tensor | None, added: Tensor) -> Tensor:
 class CrossLayout(InlineLayout):
     """`[BOS] part part ... [EOS]`; a picture is the text `marker`, from which on it is looked at."""
 
-    reads = (Image, Video)
+    reads: ClassVar[tuple[type[Image] | type[Video], ...]] = (Image, Video)
     marker: str = "<image>"
 
     def spans(self, document: Document, *, begin: bool = True) -> list[Span]:

@@ -171,10 +171,9 @@ def pretrain(
     words = languages.load_tokenizer(language)
     words.add([flamingo.END])
     tint = (colour, colour, colour, 0.02 if colour else 0.0)
-    plain = {"crop": (1.0, 1.0), "shift": 0.0, "turn": 0.0, "blur": 0.0, "longest": 1 << 14}
     seen: tuple[View, ...] = ()
     if not remember and (flip or colour):
-        seen = (partial(augment, flip=flip, colour=tint, **plain),)
+        seen = (partial(augment, crop=(1.0, 1.0), shift=0.0, turn=0.0, colour=tint, flip=flip, blur=0.0),)
     cut: View = partial(window, tokenizer=words, length=length, images=images)
     views: dict[str, tuple[View, ...]] = {"pages": (cut, *seen), "clips": ()}
     changes = {

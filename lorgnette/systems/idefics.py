@@ -7,7 +7,7 @@ queries and keys perhaps normed, CLIP's class token among the patches, a resampl
 
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from jaxtyping import Float
@@ -45,7 +45,7 @@ class IdeficsLayout(CrossLayout):
     processor leaves out one of the two fake tokens that meet; here a part's tokens do not depend on its neighbours.
     """
 
-    reads = (Image,)
+    reads: ClassVar[tuple[type[Image] | type[Video], ...]] = (Image,)
     fake: str = "<fake_token_around_image>"
 
     def picture(self, part: Image | Video) -> Span:
