@@ -68,11 +68,13 @@ def run(name: str, arguments: list[str]) -> None:
 
         command = {"compare": verdicts.compare, "rate": verdicts.rate}[name]
     elif name in ("train", "plan"):
-        from lorgnette.recipes import clip, frozen
+        from lorgnette.recipes import clip, flamingo, frozen
 
         recipes: dict[str, Callable[..., Any]] = {
             "frozen.pretrain": frozen.pretrain,
             "frozen.adapt": frozen.adapt,
+            "flamingo.pretrain": flamingo.pretrain,
+            "flamingo.adapt": flamingo.adapt,
             "clip.pretrain": clip.pretrain,
         }
         made = in_folder

@@ -186,7 +186,7 @@ def crossed(fusion: CrossFusion, tokens: int, images: int, queries: int) -> Work
             assert isinstance(weight, nn.Parameter)
             work.products.append(Product(weight, seen, seen * weight.shape[1], seen * weight.shape[0]))
         for module in (attention.query, attention.output, layer.ffn):
-            work.products += dense(module, tokens).products
+            work.products += [] if module is None else dense(module, tokens).products
         work.attention += 4 * tokens * queries * attention.query.out_features
         work.normed += 2 * tokens * attention.query.in_features + images * queries * attention.key.in_features
     return work
