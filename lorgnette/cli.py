@@ -77,11 +77,15 @@ def run(name: str, arguments: list[str]) -> None:
             "flamingo.adapt": flamingo.adapt,
             "clip.pretrain": clip.pretrain,
         }
-        made = in_folder
+        made = {recipe: in_folder(recipe, function) for recipe, function in recipes.items()}
         if name == "plan":
-            from lorgnette.planning import planned as made
+            from lorgnette.planning import planned, published
+            from lorgnette.systems.flamingo_sizes import SIZES
+
+            made = {recipe: planned(recipe, function) for recipe, function in recipes.items()}
+            made |= {f"flamingo.{size}": published(size) for size in SIZES}
         tyro.extras.subcommand_cli_from_dict(
-            {recipe: made(recipe, function) for recipe, function in recipes.items()},
+            made,
             prog=f"lorgnette {name}",
             args=arguments,
         )

@@ -66,8 +66,8 @@ def pretrain(
     space: float = 0.5,
     flip: float = 0.5,
     colour: float = 0.2,
-    length: int = 256,
-    images: int = 5,
+    window_tokens: int = 256,
+    window_images: int = 5,
     fit: Literal["pad", "crop", "squash"] = "pad",
     size: int | None = 320,
     blind: bool = False,
@@ -128,8 +128,8 @@ def pretrain(
         space: the share of pairs' texts that begin with a space.
         flip: the share of pictures that are mirrored. Never for text, arrows, clocks, or where left and right matter.
         colour: largest relative change of brightness, contrast and saturation.
-        length: tokens of the window of a page.
-        images: pictures of it, the first ones.
+        window_tokens: of a page that are read, at random.
+        window_images: the most pictures of a window, the first ones.
         fit: how a picture becomes a square; bars have the mean colour.
         size: pixels; None is the encoder's own.
         blind: train and test on black pictures.
@@ -174,7 +174,7 @@ def pretrain(
     seen: tuple[View, ...] = ()
     if not remember and (flip or colour):
         seen = (partial(augment, crop=(1.0, 1.0), shift=0.0, turn=0.0, colour=tint, flip=flip, blur=0.0),)
-    cut: View = partial(window, tokenizer=words, length=length, images=images)
+    cut: View = partial(window, tokenizer=words, length=window_tokens, images=window_images)
     views: dict[str, tuple[View, ...]] = {"pages": (cut, *seen), "clips": ()}
     changes = {
         name: Varied(
