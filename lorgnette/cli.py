@@ -68,13 +68,14 @@ def run(name: str, arguments: list[str]) -> None:
 
         command = {"compare": verdicts.compare, "rate": verdicts.rate}[name]
     elif name in ("train", "plan"):
-        from lorgnette.recipes import clip, flamingo, frozen
+        from lorgnette.recipes import clip, flamingo, flamingo_tuning, frozen
 
         recipes: dict[str, Callable[..., Any]] = {
             "frozen.pretrain": frozen.pretrain,
             "frozen.adapt": frozen.adapt,
             "flamingo.pretrain": flamingo.pretrain,
             "flamingo.adapt": flamingo.adapt,
+            "flamingo.finetune": flamingo_tuning.finetune,
             "clip.pretrain": clip.pretrain,
         }
         made = {recipe: in_folder(recipe, function) for recipe, function in recipes.items()}
