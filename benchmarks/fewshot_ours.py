@@ -16,6 +16,7 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import load_file
 from timm.models.vision_transformer import checkpoint_filter_fn
+from torch import Tensor
 from torch.nn.functional import gelu
 from transformers import LlamaConfig, LlamaForCausalLM
 
@@ -48,10 +49,9 @@ class Ids(Tokenizer):
         return " ".join(map(str, ids))
 
 
-def build(spec: dict[str, Any]) -> Flamingo:
-    """The model of the spec with the weights that the peer saved."""
-    sizes, tokens, dtype = spec["model"], spec["tokens"], DTYPES[spec["precision"]]
-    weights = load_file(spec["weights"])
+def read(spec: dict[str, Any], weights: dict[str, Tensor], dtype: torch.dtype) -> LanguageModel:
+    """The language model of the spec, out of weights with the names of the peer's state dict."""
+    sizes, tokens = spec["model"], spec["tokens"]
     config = LlamaConfig(
         vocab_size=sizes["vocabulary"],
         hidden_size=sizes["width"],
@@ -74,8 +74,27 @@ def build(spec: dict[str, Any]) -> Flamingo:
     missing, unexpected = lm.load_state_dict(words, strict=False)
     assert not unexpected, unexpected[:3]
     assert all(name.startswith("lm_head") for name in missing), missing[:3]
-    language = LanguageModel(lm, Ids(tokens), "shared weights")
+    return LanguageModel(lm, Ids(tokens), "shared weights")
 
+
+def look(spec: dict[str, Any], weights: dict[str, Tensor]) -> tuple[PerceiverResampler, CrossFusion]:
+    """What stands between eyes and words, out of the same weights."""
+    sizes = spec["model"]
+    width = sizes["vision_width"]
+    connector = PerceiverResampler(width, activation=gelu)
+    connector.load_state_dict(open_flamingo.resampler(weights))
+    layers = {}
+    for block, state in open_flamingo.gated_layers(weights).items():
+        layers[block] = GatedCrossAttention(sizes["width"], width, 8, 64, gelu, visual_norm=False)
+        layers[block].load_state_dict(state)
+    return connector, CrossFusion(layers)
+
+
+def build(spec: dict[str, Any]) -> Flamingo:
+    """The model of the spec with the weights that the peer saved."""
+    sizes, tokens, dtype = spec["model"], spec["tokens"], DTYPES[spec["precision"]]
+    weights = load_file(spec["weights"])
+    language = read(spec, weights, dtype)
     eyes = timm.create_model(
         "vit_base_patch16_clip_224",
         img_size=sizes["image_size"],
@@ -94,14 +113,8 @@ def build(spec: dict[str, Any]) -> Flamingo:
     transform = Transform(sizes["image_size"], half, half, "squash")
     vision = TimmEncoder(eyes, transform, "shared weights")
 
-    width = sizes["vision_width"]
-    connector = PerceiverResampler(width, activation=gelu)
-    connector.load_state_dict(open_flamingo.resampler(weights))
-    layers = {}
-    for block, state in open_flamingo.gated_layers(weights).items():
-        layers[block] = GatedCrossAttention(sizes["width"], width, 8, 64, gelu, visual_norm=False)
-        layers[block].load_state_dict(state)
-    system = Flamingo(vision, connector, CrossFusion(layers), language).to(dtype).eval().requires_grad_(False)
+    connector, fusion = look(spec, weights)
+    system = Flamingo(vision, connector, fusion, language).to(dtype).eval().requires_grad_(False)
     system.layout.marker = str(tokens["media"])
     return system
 
