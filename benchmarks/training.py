@@ -129,7 +129,7 @@ def draw(sizes: Sizes, seed: int) -> dict[str, Tensor]:
 
 
 def prepare(options: argparse.Namespace, sizes: Sizes) -> None:
-    """The features, and weights for every spacing that is asked for; what fits is kept, since a file takes a gigabyte."""
+    """The features, and weights for every spacing asked for; what fits is kept, since a file takes a gigabyte."""
     options.folder.mkdir(parents=True, exist_ok=True)
     random = torch.Generator().manual_seed(options.seed)
     count = PICTURES * max(CASES[name].batch for name in options.cases)

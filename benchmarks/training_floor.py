@@ -42,8 +42,10 @@ def products(sizes: Sizes, batch: int, length: int) -> Products:
     asking, asked = pictures * LATENTS, pictures * sizes.patches
     shared = asking * (e * INNER + INNER * e + 8 * e * e + e * 2 * INNER)
     scores = asking * (LATENTS + sizes.patches) * INNER * 2
-    # Patches take no gradient: two products with them instead of three.
-    perceiver = DEPTH * (3 * (shared + scores) + 2 * asked * e * 2 * INNER)
+    # Patches take no gradient: two products with them instead of three. And the first layer asks, and reads, the latents
+    # that all pictures have.
+    once = (asking - LATENTS) * e * 3 * INNER
+    perceiver = 3 * (DEPTH * (shared + scores) - once) + DEPTH * 2 * asked * e * 2 * INNER
     return Products(language, head, gated, perceiver)
 
 

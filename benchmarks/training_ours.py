@@ -33,10 +33,8 @@ def build(spec: dict[str, Any]) -> Flamingo:
 def batch_of(spec: dict[str, Any], system: Flamingo) -> Batch:
     """The samples as documents, laid out; the last `eoc` is the end of the document, which the layout adds."""
     pictures = [[Image(np.full((2, 2), part["image"], np.uint8)) for part in sample] for sample in spec["samples"]]
-    rows = features(spec)
-    system.layout.features = {
-        picture.digest: row for some, given in zip(pictures, rows, strict=True) for picture, row in zip(some, given, strict=True)
-    }
+    digests = [picture.digest for some in pictures for picture in some]
+    system.layout.features = dict(zip(digests, features(spec).flatten(0, 1), strict=True))
     documents = []
     for number, (sample, shown) in enumerate(zip(spec["samples"], pictures, strict=True)):
         parts: list[Part] = []
