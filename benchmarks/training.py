@@ -20,9 +20,10 @@ on every side) of all that learns; the batch is ready before. Every side and cas
 ours and open_flamingo's, over all steps: that of the first says that both compute the same, those of later ones that
 both learn the same.
 
-The floor is what a step must multiply (`products`), at the rate at which this machine multiplies: the best of the
-step's own shapes, measured here. It counts no activation, norm, softmax or loss, and no product that is not needed:
-nothing for weights that are frozen, nothing below the first gated layer, no key after its query.
+The floor is what a step must multiply (`products`), at the rate at which a core of this machine multiplies: that of
+the best of the step's own shapes, measured here, in CPU seconds. It counts no activation, norm, softmax or loss, and no
+product that is not needed: nothing for weights that are frozen, nothing below the first gated layer, no key after its
+query.
 
 The last line is JSON. `ratio` is ours over the fastest peer: samples per second for each case, in the precision that
 is best for each side; `memory` is the largest ratio, over the cases, of our peak to the smallest peak of a peer. The
@@ -225,10 +226,11 @@ def compare(options: argparse.Namespace, sizes: Sizes) -> dict[str, Any]:
         case = CASES[name]
         needed = products(replace(sizes, every=case.every), case.batch, options.tokens)
         speed = rate(sizes, case.batch * options.tokens)
-        # All threads' seconds together, to be held against CPU seconds.
-        seconds = needed.flops / speed * options.threads
+        seconds = needed.flops / speed
         found["floor"][name] = {"flops": needed.flops, "rate": speed, "cpu_seconds": seconds}
-        print(f"{name:<17} {needed.flops / 1e9:.0f} GFLOP a step, {speed / 1e9:.0f} GFLOP/s, floor {seconds:.2f} s")
+        print(
+            f"{name:<17} {needed.flops / 1e9:.0f} GFLOP a step, {speed / 1e9:.0f} GFLOP/s, floor {seconds:.2f} s of CPU"
+        )
         for precision in options.precisions:
             spec = spec_of(options, sizes, name, precision)
             for who in options.sides:

@@ -42,22 +42,22 @@ def products(sizes: Sizes, batch: int, length: int) -> Products:
     asking, asked = pictures * LATENTS, pictures * sizes.patches
     shared = asking * (e * INNER + INNER * e + 8 * e * e + e * 2 * INNER)
     scores = asking * (LATENTS + sizes.patches) * INNER * 2
-    # Patches take no gradient: two products with them instead of three. And the first layer asks, and reads, the latents
-    # that all pictures have.
+    # Patches take no gradient: two products with them instead of three. The first layer maps latents that all pictures
+    # have in common.
     once = (asking - LATENTS) * e * 3 * INNER
     perceiver = 3 * (DEPTH * (shared + scores) - once) + DEPTH * 2 * asked * e * 2 * INNER
     return Products(language, head, gated, perceiver)
 
 
 def rate(sizes: Sizes, rows: int, repeats: int = 5) -> float:
-    """Multiplications and additions a second of the step's own linear maps in float32: the best of them."""
+    """Multiplications and additions of a CPU second, in float32: at the best of the step's own linear maps."""
     d, best = sizes.width, 0.0
     for width, out in ((d, d), (d, sizes.mlp), (sizes.mlp, d), (d, 4 * d), (4 * d, d)):
         x, weight = torch.randn(rows, width), torch.randn(out, width)
         seconds = []
         for _ in range(repeats + 1):
-            start = time.perf_counter()
+            start = time.process_time()
             F.linear(x, weight)
-            seconds.append(time.perf_counter() - start)
+            seconds.append(time.process_time() - start)
         best = max(best, 2 * rows * width * out / statistics.median(seconds[1:]))
     return best

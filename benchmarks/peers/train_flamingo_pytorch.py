@@ -3,7 +3,8 @@
 Its blocks are PaLM's (attention and feed-forward side by side, one key head), with a feed-forward width that is a whole
 multiple of the model's: the largest that gives no more numbers than the other sides' blocks is taken. It freezes what
 is not Flamingo's by itself when it is shown pictures, has as many heads in its new layers as in the language model, and
-gives logits; the loss is taken as the other peers take it. At most four pictures a sample.
+gives logits; the loss is taken as the other peers take it. At most four pictures a sample. Its `embeds`
+raises a NameError in 0.1.2, so the features go in as pictures, past an encoder that gives back what it gets.
 """
 
 from typing import Any
@@ -34,13 +35,13 @@ def built(spec: dict[str, Any]) -> tuple[nn.Module, Step]:
     )
     patches = features(spec)
     ids, labels = words(spec)
-    model(ids[:1, :1], image_embeds=patches[:1, :1])  # freezes what it does not train
+    model(ids[:1, :1], images=patches[:1, :1])  # freezes what it does not train
     for name, parameter in model.named_parameters():
         if name.endswith("_gate"):
             parameter.data.fill_(sizes["gate"])
 
     def loss() -> Tensor:
-        logits = model(ids, image_embeds=patches)[:, :-1].float()
+        logits = model(ids, images=patches)[:, :-1].float()
         return F.cross_entropy(logits.flatten(0, 1), labels[:, 1:].flatten())
 
     return model, stepper(spec, model, loss)
