@@ -22,6 +22,7 @@ from lorgnette.language import fingerprint, masks
 from lorgnette.language.cache import Cache, ForwardCache
 from lorgnette.language.packing import Packing
 from lorgnette.language.tokenizer import Tokenizer
+from lorgnette.nn.linear import tall
 
 BeforeBlock = Callable[[int, Float[Tensor, "B T D"]], Float[Tensor, "B T D"]]
 
@@ -148,7 +149,7 @@ class LanguageModel(nn.Module):
         if rows is not None:
             old = rows.clamp(max=weight.shape[0] - 1)
             weight, bias = weight[old], None if bias is None else bias[old]
-        logits = _tall(hidden, weight, bias)
+        logits = tall(hidden, weight, bias)
         if self.added is not None:
             logits = self._with_added(logits, hidden, rows)
         if (scale := getattr(config, "logit_scale", None)) is not None:
@@ -340,19 +341,6 @@ def _wrapped(
         return checkpoint(run, x, *args, use_reentrant=False, **kwargs)
 
     return checkpointed if recompute else run
-
-
-def _tall(
-    x: Float[Tensor, "*N D"], weight: Float[Tensor, "V D"], bias: Float[Tensor, "V"] | None
-) -> Float[Tensor, "*N V"]:
-    """`x W^T + b` of many outputs for few inputs.
-
-    On processors `W x^T` is up to twice as fast, and no slower: MKL packs a large transposed matrix badly.
-    """
-    if x.device.type != "cpu" or weight.dtype != torch.float32 or torch.is_autocast_enabled("cpu"):
-        return F.linear(x, weight, bias)
-    logits = (weight @ x.reshape(-1, x.shape[-1]).t()).t().contiguous().view(*x.shape[:-1], -1)
-    return logits if bias is None else logits + bias
 
 
 def _grown(added: Tensor | None, table: Tensor, count: int) -> nn.Parameter:

@@ -56,6 +56,6 @@ class Attention(nn.Module):
         mask: Bool[Tensor, "#B #T S"] | None = None,
     ) -> Float[Tensor, "B T D"]:
         """The same from what the maps gave, I = heads * head_width."""
-        heads = (one.unflatten(-1, (self.heads, -1)).transpose(1, 2) for one in (query, key, value))
-        mixed = scaled_dot_product_attention(*heads, None if mask is None else mask.unsqueeze(1))
+        query, key, value = (one.unflatten(-1, (self.heads, -1)).transpose(1, 2) for one in (query, key, value))
+        mixed = scaled_dot_product_attention(query, key, value, None if mask is None else mask.unsqueeze(1))
         return self.output(mixed.transpose(1, 2).flatten(2))
