@@ -87,7 +87,7 @@ class PerceiverResampler(nn.Module):
         patches = layer_norm(patches, patches.shape[-1:])
         for layer in self.layers:
             latents = layer(latents, patches)
-        return self.norm(latents)
+        return self.norm(latents).expand(len(patches), -1, -1)
 
 
 class Times(nn.Module):

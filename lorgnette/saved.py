@@ -28,8 +28,8 @@ def locate(folder: str | Path) -> Path:
         raise CheckpointError(error.problem, where=folder, fix=error.fix) from None
 
 
-def arguments(folder: str | Path, system: str) -> dict[str, Any]:
-    """What the checkpoint's system was built from.
+def described(folder: str | Path, system: str) -> dict[str, Any]:
+    """The checkpoint's config: `arguments`, what its system was built from; `tensors`, the shapes of what it holds.
 
     Raises:
         CheckpointError: there is none, it is damaged, or of another system.
@@ -39,4 +39,7 @@ def arguments(folder: str | Path, system: str) -> dict[str, Any]:
     if config.get("system") != system:
         fix = f"Give a checkpoint of {system}."
         raise CheckpointError(f"this is a checkpoint of {config.get('system')!r}", where=path, fix=fix)
-    return dict(config["arguments"])
+    if missing := {"arguments", "tensors"} - set(config):
+        problem = f"it lacks {', '.join(sorted(missing))}"
+        raise CheckpointError(problem, where=path, fix="Is this a Lorgnette checkpoint?")
+    return dict(config)

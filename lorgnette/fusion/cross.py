@@ -125,7 +125,7 @@ class GatedCrossAttention(nn.Module):
             mask = None if seen is None else seen.repeat_interleave(looked_at.shape[3], 2).unsqueeze(1)
             mixed = scaled_dot_product_attention(query, keys, values, mask)
             told = _through(self.gate, self.attention.output(mixed.transpose(1, 2).flatten(2)))
-            x = flat.index_add(0, segments.words[segments.real], told[segments.real]).view_as(x)
+            x = flat.index_add(0, segments.words[segments.real], told[segments.real].to(x.dtype)).view_as(x)
         if self.ffn is not None and self.ffn_norm is not None:
             x = x + _through(self.ffn_gate, self.ffn(self.ffn_norm(x)))
         return x.to(dtype)
@@ -178,9 +178,9 @@ class CrossFusion(nn.Module):
             changed: Tensor = self.layers[number](x, tables[number], segments)
             return changed
 
+        if not media.shape[1]:  # a growing answer looks at what its prompt did
+            return before_block, dict(memory)
         rows, there = torch.cat([torch.where(known, earlier, -1), media], 1), torch.cat([known, seen], 1)
-        if not rows.shape[1]:
-            return before_block, {}
         if not self.all_previous:  # the last that is there
             places = torch.arange(rows.shape[1], device=rows.device)
             last = torch.where(there, places, -1).amax(1, keepdim=True)

@@ -228,8 +228,9 @@ class Engine:
         return sum(map(layout.length, layout.spans(Document((part,)), begin=False)))
 
     def _trie(self, candidates: Sequence[str], eos: bool) -> Trie:
-        tokenizer = self.system.layout.tokenizer
-        return Trie.of([[*tokenizer.encode(text), *([tokenizer.eos] if eos else [])] for text in candidates])
+        layout = self.system.layout
+        end = [layout.ends[0] if layout.ends else layout.tokenizer.eos] if eos else []
+        return Trie.of([[*layout.tokenizer.encode(text), *end] for text in candidates])
 
     def _batches(
         self, order: Sequence[int], lengths: Sequence[int], before: Reading, *, copies: int = 1

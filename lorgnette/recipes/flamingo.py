@@ -1,7 +1,6 @@
 """Flamingo (Alayrac et al. 2022, arXiv:2204.14198), section 3.2: a weighted mixture, one update from all of its parts.
 
 lorgnette train flamingo.pretrain --pages my-pages/ --pairs captions.jsonl --vision dm_nfnet_f0
-lorgnette train flamingo.adapt --pairs emoji --steps 300
 """
 
 from collections.abc import Callable, Mapping
@@ -121,7 +120,7 @@ def pretrain(
         heads: of each gated layer.
         head_width: of one head.
         gate: False leaves the tanh gates out: the ablation.
-        dense: False leaves the feed-forward part of the gated layers out; with no gate "vanilla cross-attention".
+        dense: False leaves the gated layers' feed-forward part out; with no gate "vanilla cross-attention".
         only: one gated layer, before this block: the ablation.
         all_previous: words look at all pictures before them: the ablation.
         ahead: the share of pages whose words look at the next picture (`p_next`).
@@ -157,6 +156,9 @@ def pretrain(
         sources = {name: open_data(given)[:2] for name, given in named.items() if given is not None}
     require(len(sources) > 0, "pairs", "there is nothing to train on", "Give pages, pairs or clips.")
     require(not (remember and learn_vision), "remember", "an encoder that learns must see every picture anew")
+    random = (not pretrained_language and not learn_language) or (not pretrained_vision and not learn_vision)
+    require(not random, "pretrained", "a backbone of random weights that never learns")
+    require(vocabulary is None or vocabulary > 0, "vocabulary", f"the first {vocabulary} tokens")
     if made_pages > 1 and "pages" not in sources and "pairs" in sources:
         made = [Interleaved([s[i] for i in range(len(s))], made_pages, seed=seed, end="") for s in sources["pairs"]]
         sources = {"pages": (made[0], made[1]), **sources}
@@ -170,10 +172,19 @@ def pretrain(
         require(name in shares, "sources", f"there is no stream {name!r}", f"Known: {', '.join(shares)}.")
     words = languages.load_tokenizer(language)
     words.add([flamingo.END])
-    tint = (colour, colour, colour, 0.02 if colour else 0.0)
     seen: tuple[View, ...] = ()
     if not remember and (flip or colour):
-        seen = (partial(augment, crop=(1.0, 1.0), shift=0.0, turn=0.0, colour=tint, flip=flip, blur=0.0),)
+        seen = (
+            partial(
+                augment,
+                crop=(1.0, 1.0),
+                shift=0.0,
+                turn=0.0,
+                colour=(colour, colour, colour, 0.1 * colour),
+                flip=flip,
+                blur=0.0,
+            ),
+        )
     cut: View = partial(window, tokenizer=words, length=window_tokens, images=window_images)
     views: dict[str, tuple[View, ...]] = {"pages": (cut, *seen), "clips": ()}
     changes = {
@@ -280,8 +291,7 @@ def adapt(
 ) -> Run:
     """Flamingo in minutes on a CPU: a small connector, few gated layers, and an encoder that sees each picture once.
 
-    Departures from the paper: the encoder is an ImageNet classifier's, pages are made of pairs where there are none,
-    pictures are not changed, pairs weigh as much as pages, whose words look at the last picture only.
+    Departures: the encoder is an ImageNet classifier's, pages are made of pairs, pictures are not changed.
 
     Args:
         pairs: pictures with a text: an embedded set, a table, or a folder.

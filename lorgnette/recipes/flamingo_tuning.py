@@ -17,7 +17,7 @@ from lorgnette.data.named import open_data
 from lorgnette.data.source import Source
 from lorgnette.objectives.language_modelling import LanguageModelling, spoken
 from lorgnette.policy import Frozen, Learn
-from lorgnette.run import Run, Schedule, Stream
+from lorgnette.run import Run, Schedule, Stream, require
 from lorgnette.systems import flamingo
 
 
@@ -72,8 +72,11 @@ def finetune(
         seed: of data order and augmentation.
         sources: training and validation documents, instead of `data`.
     """
-    arguments = saved.arguments(start, "flamingo")
-    arguments |= {} if size is None else {"size": size}
+    begun = saved.described(start, "flamingo")
+    told = any(name.startswith("language.lm.") for name in begun["tensors"])
+    require(not told, "start", "its language model learnt, and stays frozen here", "Give one with a frozen one.")
+    require(vocabulary is None or vocabulary > 0, "vocabulary", f"the first {vocabulary} tokens")
+    arguments = dict(begun["arguments"]) | ({} if size is None else {"size": size})
     train, validation = sources if sources is not None else open_data(data)[:2]
     words = languages.load_tokenizer(arguments["language"])
     words.add([flamingo.END])

@@ -70,7 +70,7 @@ class Backbone(Protocol):
 
     def fingerprint(self) -> str: ...
 
-    def parameters(self) -> Iterator[nn.Parameter]: ...
+    def named_parameters(self) -> Iterator[tuple[str, nn.Parameter]]: ...
 
 
 def backbones_of(system: nn.Module) -> dict[str, Backbone]:
@@ -107,7 +107,9 @@ def identify(system: nn.Module, name: str, arguments: Mapping[str, Any]) -> Iden
     backbones: dict[str, dict[str, str]] = {}
     for part, module in backbones_of(system).items():
         backbones[part] = {"name": module.name}
-        if not any(parameter.requires_grad for parameter in module.parameters()):
+        # Embeddings of new tokens are no part of what the fingerprint is of.
+        own = (p for name, p in module.named_parameters() if not name.startswith("added"))
+        if not any(parameter.requires_grad for parameter in own):
             backbones[part]["fingerprint"] = module.fingerprint()
     return Identity(name, dict(arguments), backbones, vocabulary_of(system))
 
@@ -188,6 +190,22 @@ def load(folder: str | Path, *, device: torch.device | str = "cpu") -> nn.Module
         if own not in tensors:
             tensor.requires_grad_(False)
     return system.to(device).eval()
+
+
+def begin_with(system: nn.Module, start: str) -> None:
+    """Copies what a run or checkpoint learnt into a system that is to learn on.
+
+    Raises:
+        CheckpointError: there is none, it is damaged, or belongs to another system, language model or vocabulary.
+    """
+    path = locate(start)
+    config = read_json(path / CONFIG)
+    language = {part: told for part, told in config.get("backbones", {}).items() if part == "language"}
+    _same_backbones(system, language, path)
+    if config.get("vocabulary") and config["vocabulary"] != vocabulary_of(system):
+        fix = "Put back the tokenizer's own files."
+        raise CheckpointError("trained with another vocabulary", where=path, field="tokenizer", fix=fix)
+    put(system, load_tensors(path / MODEL), path / MODEL)
 
 
 def load_tensors(path: Path) -> dict[str, Tensor]:

@@ -28,9 +28,9 @@ from lorgnette.errors import ConfigError, DataError
 from lorgnette.folders import current
 from lorgnette.policy import apply, set_modes, some
 from lorgnette.run import Run, Steps
-from lorgnette.saved import MODEL, locate
+from lorgnette.saved import MODEL
 from lorgnette.shapes import Batch
-from lorgnette.training.checkpoint import identify, load_tensors, put, save
+from lorgnette.training.checkpoint import begin_with, identify, load_tensors, put, save
 from lorgnette.training.progress import Display, Metrics
 from lorgnette.training.record import begin
 from lorgnette.training.state import Place, exists, load_state, save_state, seed_everything
@@ -69,8 +69,7 @@ class _Training:
         self.run, self.folder, self.device = run, folder, device
         system: Any = run.model()
         if run.start:
-            weights = locate(run.start) / MODEL
-            put(system, load_tensors(weights), weights)
+            begin_with(system, run.start)
         system = system.to(device)
         self.system = system
         groups = apply(run.policy, system)

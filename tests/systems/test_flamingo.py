@@ -16,7 +16,7 @@ from lorgnette.fusion.cross import Segments
 from lorgnette.incontext.decoding import Decoding
 from lorgnette.incontext.engine import Engine
 from lorgnette.incontext.requests import Request
-from lorgnette.systems.flamingo import Flamingo, build
+from lorgnette.systems.flamingo import END, Flamingo, build
 
 
 def built(opened: float, **options: Any) -> Flamingo:
@@ -166,7 +166,7 @@ def test_words_that_look_at_all_pictures_see_each_of_them():
     second = int((system.layout(pages[:1]).latest == 1).int().argmax())
     assert not torch.allclose(told[0][:, second:], told[1][:, second:], atol=1e-4)
     before = [system(system.layout([Document((PICTURES[0], Text("One."), p))])) for p in PICTURES[1:3]]
-    assert torch.equal(before[0][:, : second - 1], before[1][:, : second - 1]), "a later picture changes nothing"
+    assert torch.equal(before[0][:, :second], before[1][:, :second]), "a later picture changes nothing"
 
 
 @torch.inference_mode()
@@ -205,11 +205,11 @@ WORDS = ("cat", "cat face", "dog", "")
 
 @torch.inference_mode()
 def naive(system: Flamingo, prompt: Document, candidate: str) -> float:
-    """The candidate in its own forward, without a cache."""
-    batch = system.layout([Document((*prompt.parts, Text(candidate, weight=1.0)))])
+    """The candidate in its own forward, without a cache, as it is trained: the chunk's end after it counts."""
+    batch = system.layout([Document((*prompt.parts, Text(candidate, weight=1.0), Text(END, weight=1.0)))])
     told = system.language.head(system(batch)).float().log_softmax(-1)
     chosen = told[:, :-1].gather(-1, batch.tokens[:, 1:, None])[..., 0]
-    return float(chosen[batch.weights[:, 1:] > 0].sum())
+    return float(chosen[batch.weights[:, 1:] > 0][:-1].sum())  # without the end of the document
 
 
 @torch.inference_mode()

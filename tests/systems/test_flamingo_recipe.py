@@ -98,12 +98,12 @@ def test_a_checkpoint_comes_back_and_ends_its_chunks(tmp_path: Path) -> None:
     eoc = again.layout.tokenizer.encode(flamingo.END)
     assert again.layout.ends == tuple(eoc)
     assert again.layout.end == flamingo.END
+    page = Document((picture(0), Text("thing")))
+    hidden = again(again.layout([page]))[0, -1]
     with torch.no_grad():  # a token that the head says at once
-        again.language.added.copy_(100 * again.language.added)
-    hidden = again.language.head(torch.randn(3, again.language.width))
-    assert hidden.shape[-1] > eoc[0], "the head says it"
-    answer = Engine(again).generate([Document((picture(0),))], Decoding(4, min_tokens=1))[0]
-    assert flamingo.END not in answer.text
+        again.language.added.copy_(1e3 * hidden[None])
+    answer = Engine(again).generate([page], Decoding(4))[0]
+    assert (answer.text, answer.ended) == ("", True), "the new token was said, and ended the answer"
 
 
 def test_streams_take_turns(tmp_path: Path) -> None:
@@ -163,9 +163,14 @@ def test_fine_tuning_goes_on_with_an_encoder_that_learns(tmp_path: Path) -> None
     assert not any(name.startswith("language.lm") for name in moved)
     latents = system.connector.latents - first.connector.latents
     assert 0 < float(latents.detach().abs().max()) < 1e-4, "it went on from where the first ended"
-    assert torch.equal(
-        load(tmp_path / "second").vision.state_dict()["model.norm.weight"], system.vision.model.norm.weight
-    )
+    loaded = load(tmp_path / "second")
+    batch = system.layout(pairs(2))
+    with torch.inference_mode():
+        assert torch.equal(loaded(batch), system(batch)), "what learnt is all there"
+    unfrozen = train(run(learn_language=True, steps=1), tmp_path / "unfrozen")
+    assert any(p.requires_grad for p in unfrozen.language.lm.parameters())
+    with pytest.raises(ConfigError, match="its language model learnt"):
+        finetune(start=str(tmp_path / "unfrozen"), sources=(pairs(6), pairs(2)))
     with pytest.raises(CheckpointError, match=r"holds no config\.json"):
         finetune(start=str(tmp_path))
 
@@ -213,6 +218,7 @@ def test_the_papers_recipe(tmp_path: Path) -> None:
         ({"sources": {}}, "nothing to train on"),
         ({"sources": {"films": (pairs(2), pairs(2))}}, "no stream 'films'"),
         ({"every": 0}, "before every 0 blocks"),
+        ({"vocabulary": 0}, "the first 0 tokens"),
     ],
 )
 def test_bad_options(options: dict[str, Any], problem: str) -> None:
