@@ -59,6 +59,7 @@ class Plan:
     Attributes:
         batch: captions per update, and a quarter as many pages.
         questions: of kinds and of names together.
+        every: blocks from one gated layer to the next.
         held: captions, pages and texts of which nats are taken, each.
     """
 
@@ -68,6 +69,7 @@ class Plan:
     batch: int
     questions: int
     held: int
+    every: int = 4
     language: str = "gemma-3-270m"
     vision: str = "efficientnet_lite0"
 
@@ -208,6 +210,7 @@ def _arm(name: str, taught: Lesson, plan: Plan, folder: Path, seed: int, look: C
         made_pages=0 if name == "pairs-only" else PAGE,
         language=plan.language,
         vision=plan.vision,
+        every=plan.every,
         turns=name == "turns",
         all_previous=name == "all-previous",
         learn_language=name == "unfrozen",
@@ -231,13 +234,13 @@ def _tasks(taught: Lesson, plan: Plan, seed: int) -> dict[str, Task]:
     kinds = ask(Emoji(TEST_STYLES, split="all"), question=KIND, limit=plan.questions // 2)
     names = ask(Emoji(TEST_STYLES, concepts=taught.known), question=NAME, limit=plan.questions - len(kinds.items))
     eight = replace(kinds, name="8 shots", items=kinds.items + names.items)
-    first = {n: _shown(eight, f"{n} shots", lambda item, n=n: item.support[:n]) for n in (1, 2, 4)}
+    four = _shown(eight, "4 shots", lambda item: item.support[:4])
     return {
         "8 shots": eight,
-        "4 shots": first[4],
-        "kinds": replace(first[4], name="kinds", items=first[4].items[: len(kinds.items)]),
-        "2 texts": _shown(first[2], "2 texts", lambda item: tuple(map(pictureless, item.support))),
-        "1 text": _shown(first[1], "1 text", lambda item: tuple(map(pictureless, item.support))),
+        "4 shots": four,
+        "kinds": replace(four, name="kinds", items=four.items[: len(kinds.items)]),
+        "2 texts": _shown(eight, "2 texts", lambda item: tuple(map(pictureless, item.support[:2]))),
+        "1 text": _shown(eight, "1 text", lambda item: tuple(map(pictureless, item.support[:1]))),
     }
 
 
