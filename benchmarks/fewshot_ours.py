@@ -15,6 +15,7 @@ import timm
 import torch
 from safetensors import safe_open
 from timm.models.vision_transformer import checkpoint_filter_fn
+from torch import Tensor
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from lorgnette.document import Document, Image, Text
@@ -23,7 +24,7 @@ from lorgnette.incontext.engine import Engine
 from lorgnette.incontext.requests import Request
 from lorgnette.language import LanguageModel, Tokenizer
 from lorgnette.systems.flamingo import Flamingo
-from lorgnette.vision.encoder import TimmEncoder
+from lorgnette.vision.encoder import TimmEncoder, VisionEncoder
 from lorgnette.vision.transform import Transform
 from lorgnette.weights import open_flamingo
 
@@ -47,10 +48,9 @@ class Ids(Tokenizer):
         return " ".join(map(str, ids))
 
 
-def build(spec: dict[str, Any]) -> Flamingo:
-    """The model of the spec with the weights that the peer saved."""
-    sizes, tokens, dtype = spec["model"], spec["tokens"], DTYPES[spec["precision"]]
-    weights = open_flamingo.read(spec["weights"])
+def words(spec: dict[str, Any], dtype: torch.dtype) -> LanguageModel:
+    """A language model of the spec's sizes, to be filled."""
+    sizes, tokens = spec["model"], spec["tokens"]
     config = LlamaConfig(
         vocab_size=sizes["vocabulary"],
         hidden_size=sizes["width"],
@@ -64,8 +64,22 @@ def build(spec: dict[str, Any]) -> Flamingo:
         pad_token_id=tokens["pad"],
         dtype=dtype,
     )
-    language = LanguageModel(LlamaForCausalLM(config), Ids(tokens, sizes["vocabulary"]), "shared weights")
+    return LanguageModel(LlamaForCausalLM(config), Ids(tokens, sizes["vocabulary"]), "shared weights")
 
+
+def joined(spec: dict[str, Any], weights: dict[str, Tensor], vision: VisionEncoder, dtype: torch.dtype) -> Flamingo:
+    """The rest of the spec's model around an encoder, filled with the weights that the peer saved."""
+    parts = open_flamingo.resampler(weights), open_flamingo.gated(weights)
+    system = Flamingo(vision, *parts, words(spec, dtype))
+    open_flamingo.fill(system, weights, spec["weights"])
+    system.layout.marker = str(spec["tokens"]["media"])
+    return system
+
+
+def build(spec: dict[str, Any]) -> Flamingo:
+    """The model of the spec with the weights that the peer saved."""
+    sizes, dtype = spec["model"], DTYPES[spec["precision"]]
+    weights = open_flamingo.read(spec["weights"])
     eyes = timm.create_model(
         "vit_base_patch16_clip_224",
         img_size=sizes["image_size"],
@@ -84,11 +98,7 @@ def build(spec: dict[str, Any]) -> Flamingo:
     transform = Transform(sizes["image_size"], half, half, "squash")
     vision = TimmEncoder(eyes, transform, "shared weights")
 
-    system = Flamingo(vision, open_flamingo.resampler(weights), open_flamingo.gated(weights), language)
-    open_flamingo.fill(system, weights, spec["weights"])
-    system = system.to(dtype).eval().requires_grad_(False)
-    system.layout.marker = str(tokens["media"])
-    return system
+    return joined(spec, weights, vision, dtype).to(dtype).eval().requires_grad_(False)
 
 
 def requests(spec: dict[str, Any], pictures: list[Image]) -> list[Request]:

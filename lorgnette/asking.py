@@ -22,7 +22,8 @@ from lorgnette.evaluation.table import Line, console_table
 from lorgnette.evaluation.task import Task
 from lorgnette.incontext.engine import Engine
 from lorgnette.incontext.reading import Prompted
-from lorgnette.training.checkpoint import load, locate
+from lorgnette.saved import locate
+from lorgnette.training.checkpoint import load
 from lorgnette.training.progress import Display
 
 

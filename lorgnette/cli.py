@@ -68,20 +68,25 @@ def run(name: str, arguments: list[str]) -> None:
 
         command = {"compare": verdicts.compare, "rate": verdicts.rate}[name]
     elif name in ("train", "plan"):
-        from lorgnette.recipes import clip, flamingo, frozen
+        from lorgnette.recipes import clip, flamingo, flamingo_tuning, frozen
 
         recipes: dict[str, Callable[..., Any]] = {
             "frozen.pretrain": frozen.pretrain,
             "frozen.adapt": frozen.adapt,
             "flamingo.pretrain": flamingo.pretrain,
             "flamingo.adapt": flamingo.adapt,
+            "flamingo.finetune": flamingo_tuning.finetune,
             "clip.pretrain": clip.pretrain,
         }
-        made = in_folder
+        made = {recipe: in_folder(recipe, function) for recipe, function in recipes.items()}
         if name == "plan":
-            from lorgnette.planning import planned as made
+            from lorgnette.planning import planned, published
+            from lorgnette.systems.flamingo_sizes import SIZES
+
+            made = {recipe: planned(recipe, function) for recipe, function in recipes.items()}
+            made |= {f"flamingo.{size}": published(size) for size in SIZES}
         tyro.extras.subcommand_cli_from_dict(
-            {recipe: made(recipe, function) for recipe, function in recipes.items()},
+            made,
             prog=f"lorgnette {name}",
             args=arguments,
         )

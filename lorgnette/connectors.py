@@ -5,6 +5,7 @@ from collections.abc import Callable
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
+from torch.nn.functional import layer_norm, linear
 
 from lorgnette.nn import Attention, Block, FeedForward, squared_relu
 
@@ -36,7 +37,7 @@ class VisualPrefix(nn.Module):
         """Averages over patches where there are several; Frozen gives one, the pooled vector."""
         visual = self.map(patches.mean(1)).unflatten(-1, (self.queries, self.embedding))
         if self.norm:
-            visual = self.norm * torch.nn.functional.normalize(visual, dim=-1)
+            visual = self.norm * nn.functional.normalize(visual, dim=-1)
         return visual
 
 
@@ -81,7 +82,9 @@ class PerceiverResampler(nn.Module):
     def forward(self, patches: Float[Tensor, "N *F P D"]) -> Float[Tensor, "N Q E"]:
         """Of pictures, or of clips of F frames."""
         patches = self.times(self.project(patches))
-        latents = self.latents.to(patches.dtype).expand(len(patches), -1, -1)
+        # Before the first layer all pictures have the same latents; and every layer norms the same patches.
+        latents = self.latents.to(patches.dtype)[None]
+        patches = layer_norm(patches, patches.shape[-1:])
         for layer in self.layers:
             latents = layer(latents, patches)
         return self.norm(latents)
@@ -187,7 +190,23 @@ class _Resampling(nn.Module):
         self.attention = Attention(width, heads, head_width=head_width, bias=False)
         self.ffn_norm, self.ffn = nn.LayerNorm(width), FeedForward(width, 4 * width, activation, bias=False)
 
-    def forward(self, latents: Float[Tensor, "N Q D"], patches: Float[Tensor, "N P D"]) -> Float[Tensor, "N Q D"]:
-        asking = self.latents_norm(latents)
-        latents = latents + self.attention(asking, torch.cat([self.patches_norm(patches), asking], 1))
+    def forward(self, latents: Float[Tensor, "#N Q D"], patches: Float[Tensor, "N P D"]) -> Float[Tensor, "N Q D"]:
+        """`patches` are normed, without the layer's own scale and shift: those go into the maps (see `_of_normed`)."""
+        asking, count = self.latents_norm(latents), len(patches)
+        keys, values = (
+            torch.cat([_of_normed(patches, self.patches_norm, ask), ask(asking).expand(count, -1, -1)], 1)
+            for ask in (self.attention.key, self.attention.value)
+        )
+        query = self.attention.query(asking).expand(count, -1, -1)
+        latents = latents + self.attention.mix(query, keys, values)
         return latents + self.ffn(self.ffn_norm(latents))
+
+
+def _of_normed(patches: Float[Tensor, "N P D"], norm: nn.LayerNorm, ask: nn.Module) -> Float[Tensor, "N P E"]:
+    """`ask(norm(x))` of patches that are normed already: for a linear map `W (s x + b) = (W s) x + W b`.
+
+    A frozen encoder's patches then take no gradient at all, where the norm's scale would ask for one of every patch.
+    """
+    if not isinstance(ask, nn.Linear):
+        return ask(patches * norm.weight + norm.bias)
+    return linear(patches, ask.weight * norm.weight, ask.weight @ norm.bias)

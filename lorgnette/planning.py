@@ -13,6 +13,7 @@ import rich.table
 from lorgnette.asking import screen
 from lorgnette.plan import GIB, Machine, Plan, Share, plan
 from lorgnette.run import Run
+from lorgnette.systems import flamingo_sizes
 
 
 def planned(name: str, recipe: Callable[..., Any]) -> Callable[..., None]:
@@ -49,6 +50,45 @@ def planned(name: str, recipe: Callable[..., Any]) -> Callable[..., None]:
     command.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
     told = "".join(f"        {n}: {text}\n" for n, (_, _, text) in asked.items())
     command.__doc__ = (recipe.__doc__ or "").replace("    Args:\n", "    Args:\n" + told, 1)
+    return command
+
+
+def published(size: str) -> Callable[..., None]:
+    """The command line that plans one of Flamingo's published sizes, which takes no memory here."""
+
+    def command(
+        *,
+        memory: float = 80.0,
+        devices: int = 1,
+        tokens: int = 256,
+        images: int = 5,
+        samples: int = 8,
+        flops: float | None = None,
+        gradient_checkpointing: bool = False,
+    ) -> None:
+        """What training this size of Flamingo takes, its parameters beside the paper's.
+
+        Args:
+            memory: GiB of each device.
+            devices: that share the parameters.
+            tokens: positions of a sample that the language model reads.
+            images: pictures of a sample.
+            samples: on a device at once.
+            flops: a second, of a device: for the least time of a step.
+            gradient_checkpointing: compute the language model's blocks again in backward.
+        """
+        found = plan(
+            flamingo_sizes.sized(size),
+            flamingo_sizes.POLICY,
+            tokens=tokens,
+            images=images,
+            machine=Machine(memory, devices, flops),
+            samples=samples,
+            gradient_checkpointing=gradient_checkpointing,
+            paper=flamingo_sizes.SIZES[size].paper,
+        )
+        show(found, title=f"Flamingo-{size}")
+
     return command
 
 

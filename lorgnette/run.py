@@ -99,6 +99,7 @@ class Run:
         objectives: for every stream, the objective of the same name.
         policy: who learns, and how fast.
         steps: updates.
+        start: a run or checkpoint whose learnt weights the system begins with; empty for none.
         prepare: called with the system on its device before anything is read: what a frozen encoder sees can be
             computed there once and for all.
         clip: the largest global norm of the gradient; None does not clip.
@@ -123,6 +124,7 @@ class Run:
     objectives: Mapping[str, Objective]
     policy: Policy
     steps: int
+    start: str = ""
     prepare: Callable[[Any], None] | None = None
     optimizer: Optimizer = field(default_factory=Optimizer)
     schedule: Schedule = field(default_factory=Schedule)
@@ -177,6 +179,7 @@ class Run:
         kept: tuple[str, ...] = (
             "system",
             "arguments",
+            "start",
             "steps",
             "clip",
             "turns",

@@ -18,7 +18,7 @@ from lorgnette.evaluation.results import Result
 from lorgnette.evaluation.run import written
 from lorgnette.evaluation.table import Line
 from lorgnette.folders import read_json
-from lorgnette.training.checkpoint import CONFIG, MODEL, locate
+from lorgnette.saved import CONFIG, MODEL, locate
 from lorgnette.training.record import commit, versions
 
 SETTINGS = ("end", "open_ended", "scoring", "calibrated", "balanced", "eos", "permutations", "blind")

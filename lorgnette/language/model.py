@@ -22,6 +22,7 @@ from lorgnette.language.cache import Cache, ForwardCache
 from lorgnette.language.entering import BeforeBlock, entered
 from lorgnette.language.packing import Packing
 from lorgnette.language.tokenizer import Tokenizer
+from lorgnette.nn.linear import tall
 
 
 class LanguageModel(nn.Module):
@@ -146,7 +147,7 @@ class LanguageModel(nn.Module):
         if rows is not None:
             old = rows.clamp(max=weight.shape[0] - 1)
             weight, bias = weight[old], None if bias is None else bias[old]
-        logits = F.linear(hidden, weight, bias)
+        logits = tall(hidden, weight, bias)
         if self.added is not None:
             logits = self._with_added(logits, hidden, rows)
         if (scale := getattr(config, "logit_scale", None)) is not None:

@@ -46,9 +46,16 @@ class Attention(nn.Module):
                 to nothing receives the output map's bias, and no NaN.
         """
         memory = x if memory is None else memory
-        query, key, value = (
-            projected.unflatten(-1, (self.heads, -1)).transpose(1, 2)
-            for projected in (self.query(x), self.key(memory), self.value(memory))
-        )
+        return self.mix(self.query(x), self.key(memory), self.value(memory), mask)
+
+    def mix(
+        self,
+        query: Float[Tensor, "B T I"],
+        key: Float[Tensor, "B S I"],
+        value: Float[Tensor, "B S I"],
+        mask: Bool[Tensor, "#B #T S"] | None = None,
+    ) -> Float[Tensor, "B T D"]:
+        """The same from what the maps gave, I = heads * head_width."""
+        query, key, value = (one.unflatten(-1, (self.heads, -1)).transpose(1, 2) for one in (query, key, value))
         mixed = scaled_dot_product_attention(query, key, value, None if mask is None else mask.unsqueeze(1))
         return self.output(mixed.transpose(1, 2).flatten(2))

@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Protocol, runtime_checkable
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lorgnette.data.source import Source
@@ -145,15 +144,21 @@ class _Chunked(torch.autograd.Function):
             with torch.set_grad_enabled(wanted):
                 x = hidden[part].detach().requires_grad_(wanted)
                 logits = head(x).float()
-                each = F.cross_entropy(logits, targets[part], reduction="none")
-                total = (each * share[part]).sum()
+            rows, wished = torch.arange(len(x), device=x.device), targets[part]
+            told = logits.detach() - logits.detach().amax(-1, keepdim=True)
+            below = told[rows, wished]
+            total = told.exp_().sum(-1)
+            each = total.log() - below
+            loss += (each * share[part]).sum()
+            nll += each.sum()
+            right += (below == 0).sum()
             if wanted:
-                by_hidden[part], *more = torch.autograd.grad(total, [x, *learnt])
+                # The gradient takes the place of the probabilities: no third table of this size.
+                by_logits = told.mul_((share[part] / total)[:, None])
+                by_logits[rows, wished] -= share[part]
+                by_hidden[part], *more = torch.autograd.grad(logits, [x, *learnt], by_logits)
                 for gradient, new in zip(by_learnt, more, strict=True):
                     gradient += new
-            loss += total.detach()
-            nll += each.detach().sum()
-            right += (logits.detach().argmax(-1) == targets[part]).sum()
         ctx.save_for_backward(by_hidden, *(g.to(p.dtype) for g, p in zip(by_learnt, learnt, strict=wanted)))
         ctx.mark_non_differentiable(nll, right)
         return loss, nll, right

@@ -66,8 +66,8 @@ def pretrain(
     space: float = 0.5,
     flip: float = 0.5,
     colour: float = 0.2,
-    length: int = 256,
-    images: int = 5,
+    window_tokens: int = 256,
+    window_images: int = 5,
     fit: Literal["pad", "crop", "squash"] = "pad",
     size: int | None = 320,
     blind: bool = False,
@@ -128,8 +128,8 @@ def pretrain(
         space: the share of pairs' texts that begin with a space.
         flip: the share of pictures that are mirrored. Never for text, arrows, clocks, or where left and right matter.
         colour: largest relative change of brightness, contrast and saturation.
-        length: tokens of the window of a page.
-        images: pictures of it, the first ones.
+        window_tokens: of a page that are read, at random.
+        window_images: the most pictures of a window, the first ones.
         fit: how a picture becomes a square; bars have the mean colour.
         size: pixels; None is the encoder's own.
         blind: train and test on black pictures.
@@ -174,7 +174,7 @@ def pretrain(
     seen: tuple[View, ...] = ()
     if not remember and (flip or colour):
         seen = (partial(augment, crop=(1.0, 1.0), shift=0.0, turn=0.0, colour=tint, flip=flip, blur=0.0),)
-    cut: View = partial(window, tokenizer=words, length=length, images=images)
+    cut: View = partial(window, tokenizer=words, length=window_tokens, images=window_images)
     views: dict[str, tuple[View, ...]] = {"pages": (cut, *seen), "clips": ()}
     changes = {
         name: Varied(
@@ -265,16 +265,12 @@ def adapt(
     connector_width: int = 512,
     every: int = 4,
     gate: bool = True,
-    dense: bool = True,
     all_previous: bool = False,
     turns: bool = False,
     learn_language: bool = False,
     blind: bool = False,
-    ahead: float = 0.0,
     lr: float = 1e-3,
-    backbone_lr: float = 1e-5,
     weight_decay: float = 0.1,
-    warmup: int = 20,
     batch: int = 32,
     steps: int = 200,
     vocabulary: int | None = 8000,
@@ -285,7 +281,7 @@ def adapt(
     """Flamingo in minutes on a CPU: a small connector, few gated layers, and an encoder that sees each picture once.
 
     Departures from the paper: the encoder is an ImageNet classifier's, pages are made of pairs where there are none,
-    pictures are not changed, and pairs weigh as much as pages. Pages look at the last picture only (`ahead` of 0).
+    pictures are not changed, pairs weigh as much as pages, whose words look at the last picture only.
 
     Args:
         pairs: pictures with a text: an embedded set, a table, or a folder.
@@ -300,16 +296,12 @@ def adapt(
         connector_width: of the connector.
         every: a gated layer before the first block and before every so manieth after it.
         gate: False leaves the tanh gates out.
-        dense: False leaves the feed-forward part of the gated layers out.
         all_previous: words look at all pictures before them.
         turns: streams take turns, one to an update.
-        learn_language: the language model learns too, at `backbone_lr`.
+        learn_language: the language model learns too, at 1e-5.
         blind: train and test on black pictures.
-        ahead: the share of pages whose words look at the next picture.
         lr: of what is new.
-        backbone_lr: of a language model that learns.
         weight_decay: of the gated layers.
-        warmup: steps of linear warm-up; a cosine follows.
         batch: documents of pairs per step; a quarter of it of pages.
         steps: updates.
         vocabulary: take the softmax over the texts' own tokens, the first so many, and as many others drawn anew.
@@ -339,16 +331,14 @@ def adapt(
         heads=8,
         head_width=64,
         gate=gate,
-        dense=dense,
         all_previous=all_previous,
-        ahead=ahead,
+        ahead=0.0,
         size=size,
         blind=blind,
         lr=lr,
-        backbone_lr=backbone_lr,
         weight_decay=weight_decay,
         schedule="cosine",
-        warmup=warmup,
+        warmup=20,
         steps=steps,
         validate_every=max(10, steps // 4),
         vocabulary=vocabulary,

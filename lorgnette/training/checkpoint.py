@@ -8,7 +8,6 @@ Tensors are read by safetensors; no code path is taken from a file.
 """
 
 import inspect
-import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from fnmatch import fnmatchcase
@@ -21,15 +20,13 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from lorgnette import hub
-from lorgnette.errors import CheckpointError, ConfigError
-from lorgnette.folders import current, read_json, replaced, write_json
+from lorgnette.errors import CheckpointError
+from lorgnette.folders import read_json, replaced, write_json
 from lorgnette.language import Tokenizer
 from lorgnette.policy import learners, some
+from lorgnette.saved import CONFIG, MODEL, locate
 
 FORMAT = 1
-CONFIG, MODEL = "config.json", "model.safetensors"
-ABSENT, CHECK = "there is no such folder", "Check the path, or the name and the connection."
 
 
 def _frozen() -> Callable[..., nn.Module]:
@@ -222,22 +219,6 @@ def put(system: nn.Module, tensors: Mapping[str, Tensor], where: Path) -> None:
     with torch.no_grad():
         for name, tensor in tensors.items():
             own[name].copy_(tensor)
-
-
-def locate(folder: str | Path) -> Path:
-    """The folder of a checkpoint, given it, its run, or a name on the hub."""
-    for path in (Path(folder) / "checkpoint", Path(folder)):
-        if (current(path) / CONFIG).is_file():
-            return current(path)
-    if Path(folder).exists():
-        fix = "Give the folder of a run or of a checkpoint."
-        raise CheckpointError(f"it holds no {CONFIG}", where=folder, fix=fix)
-    if not re.fullmatch(r"[\w-][\w.-]*/[\w-][\w.-]*", str(folder)):
-        raise CheckpointError(ABSENT, where=folder)
-    try:
-        return hub.fetch(str(folder), [CONFIG, MODEL, "README.md"], needed=[CONFIG, MODEL], tried=ABSENT, fix=CHECK)
-    except ConfigError as error:
-        raise CheckpointError(error.problem, where=folder, fix=error.fix) from None
 
 
 def card(identity: Identity, num_learnt: int, facts: Mapping[str, object]) -> str:

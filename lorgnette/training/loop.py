@@ -28,8 +28,9 @@ from lorgnette.errors import ConfigError, DataError
 from lorgnette.folders import current
 from lorgnette.policy import apply, set_modes, some
 from lorgnette.run import Run, Steps
+from lorgnette.saved import MODEL, locate
 from lorgnette.shapes import Batch
-from lorgnette.training.checkpoint import MODEL, identify, load_tensors, put, save
+from lorgnette.training.checkpoint import identify, load_tensors, put, save
 from lorgnette.training.progress import Display, Metrics
 from lorgnette.training.record import begin
 from lorgnette.training.state import Place, exists, load_state, save_state, seed_everything
@@ -66,7 +67,11 @@ def train(run: Run, folder: str | Path, *, resume: bool = False, device: torch.d
 class _Training:
     def __init__(self, run: Run, folder: Path, device: torch.device) -> None:
         self.run, self.folder, self.device = run, folder, device
-        system: Any = run.model().to(device)
+        system: Any = run.model()
+        if run.start:
+            weights = locate(run.start) / MODEL
+            put(system, load_tensors(weights), weights)
+        system = system.to(device)
         self.system = system
         groups = apply(run.policy, system)
         if run.gradient_checkpointing:

@@ -8,8 +8,8 @@ from pathlib import Path
 from lorgnette.errors import ConfigError
 from lorgnette.folders import current, disk, read_json, write_json
 from lorgnette.run import Run
+from lorgnette.saved import CONFIG
 from lorgnette.training import state
-from lorgnette.training.checkpoint import CONFIG
 
 PACKAGES = ("lorgnette", "torch", "transformers", "timm", "grain", "numpy", "safetensors")
 

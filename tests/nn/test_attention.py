@@ -5,6 +5,7 @@ import torch
 from torch import nn
 
 from lorgnette.nn import Attention, Block, FeedForward, block_diagonal, causal, padding, prefix_lm, squared_relu
+from lorgnette.nn.linear import tall
 
 
 @pytest.fixture(autouse=True)
@@ -94,3 +95,17 @@ def test_a_closed_gate_around_a_sublayer_is_the_identity() -> None:
 )
 def test_masks_are_as_drawn(mask: torch.Tensor, drawing: str) -> None:
     assert " ".join("".join("1" if see else "." for see in row) for row in mask[0].tolist()) == drawing
+
+
+@pytest.mark.parametrize("shape", [(6,), (3, 6), (2, 3, 6), (0, 6)])
+@pytest.mark.parametrize("biased", [True, False])
+def test_a_tall_map_is_a_linear_map(shape: tuple[int, ...], biased: bool) -> None:
+    x, weight = torch.randn(shape, requires_grad=True), torch.randn(50, 6, requires_grad=True)
+    bias = torch.randn(50) if biased else None
+    told, expected = tall(x, weight, bias), torch.nn.functional.linear(x, weight, bias)
+    torch.testing.assert_close(told, expected)
+    assert told.is_contiguous()
+    for ours, theirs in zip(
+        *(torch.autograd.grad(y.square().sum(), (x, weight)) for y in (told, expected)), strict=True
+    ):
+        torch.testing.assert_close(ours, theirs)

@@ -11,10 +11,11 @@ import torch
 
 from lorgnette.data.chunks import AHEAD, Varied, chunked
 from lorgnette.document import Document, Image, Text, Video
-from lorgnette.errors import ConfigError
+from lorgnette.errors import CheckpointError, ConfigError
 from lorgnette.incontext.decoding import Decoding
 from lorgnette.incontext.engine import Engine
 from lorgnette.recipes.flamingo import adapt, pretrain
+from lorgnette.recipes.flamingo_tuning import finetune
 from lorgnette.run import Run
 from lorgnette.systems import flamingo
 from lorgnette.training import load, train
@@ -68,7 +69,7 @@ def run(**options: Any) -> Run:
         "pairs": (pairs(12), pairs(4)),
         "clips": (clips(4), clips(2)),
     }
-    given: dict[str, Any] = TINY | {"sources": sources, "batch": 8, "warmup": 2, "vocabulary": None} | options
+    given: dict[str, Any] = TINY | {"sources": sources, "batch": 8, "vocabulary": None} | options
     return adapt(**given)
 
 
@@ -149,6 +150,24 @@ def test_accumulated_gradients_are_the_weighted_sum(tmp_path: Path) -> None:
     record = next(json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines())
     expected = record["pages/loss"] + 0.2 * record["pairs/loss"] + 0.03 * record["clips/loss"]
     assert record["loss"] == pytest.approx(expected, rel=1e-5)
+
+
+def test_fine_tuning_goes_on_with_an_encoder_that_learns(tmp_path: Path) -> None:
+    first = train(run(), tmp_path / "first")
+    made = finetune(start=str(tmp_path / "first"), size=40, steps=2, warmup=0, sources=(pairs(6), pairs(2)), batch=3)
+    began = made.model().state_dict()
+    system = train(made, tmp_path / "second")
+    assert system.layout.transform.size == 40
+    moved = {name for name, tensor in system.state_dict().items() if not torch.equal(tensor, began[name])}
+    assert any(name.startswith("vision.") for name in moved)
+    assert not any(name.startswith("language.lm") for name in moved)
+    latents = system.connector.latents - first.connector.latents
+    assert 0 < float(latents.detach().abs().max()) < 1e-4, "it went on from where the first ended"
+    assert torch.equal(
+        load(tmp_path / "second").vision.state_dict()["model.norm.weight"], system.vision.model.norm.weight
+    )
+    with pytest.raises(CheckpointError, match=r"holds no config\.json"):
+        finetune(start=str(tmp_path))
 
 
 def test_chunks() -> None:

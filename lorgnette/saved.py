@@ -1,0 +1,42 @@
+"""Where a checkpoint lies, and what its system was built from; `lorgnette.training.checkpoint` writes and reads it."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+from lorgnette import hub
+from lorgnette.errors import CheckpointError, ConfigError
+from lorgnette.folders import current, read_json
+
+CONFIG, MODEL = "config.json", "model.safetensors"
+ABSENT, CHECK = "there is no such folder", "Check the path, or the name and the connection."
+
+
+def locate(folder: str | Path) -> Path:
+    """The folder of a checkpoint, given it, its run, or a name on the hub."""
+    for path in (Path(folder) / "checkpoint", Path(folder)):
+        if (current(path) / CONFIG).is_file():
+            return current(path)
+    if Path(folder).exists():
+        fix = "Give the folder of a run or of a checkpoint."
+        raise CheckpointError(f"it holds no {CONFIG}", where=folder, fix=fix)
+    if not re.fullmatch(r"[\w-][\w.-]*/[\w-][\w.-]*", str(folder)):
+        raise CheckpointError(ABSENT, where=folder)
+    try:
+        return hub.fetch(str(folder), [CONFIG, MODEL, "README.md"], needed=[CONFIG, MODEL], tried=ABSENT, fix=CHECK)
+    except ConfigError as error:
+        raise CheckpointError(error.problem, where=folder, fix=error.fix) from None
+
+
+def arguments(folder: str | Path, system: str) -> dict[str, Any]:
+    """What the checkpoint's system was built from.
+
+    Raises:
+        CheckpointError: there is none, it is damaged, or of another system.
+    """
+    path = locate(folder) / CONFIG
+    config = read_json(path)
+    if config.get("system") != system:
+        fix = f"Give a checkpoint of {system}."
+        raise CheckpointError(f"this is a checkpoint of {config.get('system')!r}", where=path, fix=fix)
+    return dict(config["arguments"])

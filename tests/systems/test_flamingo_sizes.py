@@ -1,0 +1,33 @@
+"""The paper's sizes, counted: what is ours beside Table 1 and Table 13."""
+
+import pytest
+
+from lorgnette.cli import main
+from lorgnette.errors import ConfigError
+from lorgnette.systems.flamingo_sizes import SIZES, sized
+
+WITHIN = {"vision": 0.01, "connector": 0.01, "fusion": 0.2, "language": 0.16}
+"""Table 1 rounds, differs from the paper's text, and counts Chinchilla's maps of relative positions."""
+
+
+@pytest.mark.parametrize("name", SIZES)
+def test_sizes_have_the_papers_parameters(name: str) -> None:
+    system = sized(name)
+    assert {parameter.device.type for parameter in system.parameters()} == {"meta"}
+    for part, paper in SIZES[name].paper.items():
+        ours = sum(parameter.numel() for parameter in getattr(system, part).parameters())
+        assert ours == pytest.approx(paper, rel=WITHIN[part]), part
+    assert len(system.fusion.layers) == {"3B": 24, "9B": 10, "80B": 12}[name]
+
+
+def test_a_plan_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
+    main(["plan", "flamingo.3B", "--devices", "8"])
+    told = capsys.readouterr().out
+    assert "Flamingo-3B" in told
+    assert "435M" in told
+    assert "It fits" in told
+
+
+def test_other_sizes_are_refused() -> None:
+    with pytest.raises(ConfigError, match="Known: 3B, 9B, 80B"):
+        sized("7B")
