@@ -1,7 +1,6 @@
 """Flamingo (Alayrac et al. 2022, arXiv:2204.14198), section 3.2: a weighted mixture, one update from all of its parts.
 
 lorgnette train flamingo.pretrain --pages my-pages/ --pairs captions.jsonl --vision dm_nfnet_f0
-lorgnette train flamingo.adapt --pairs emoji --steps 300
 """
 
 from collections.abc import Callable, Mapping
@@ -19,6 +18,7 @@ from lorgnette.data.named import open_data
 from lorgnette.data.source import Source
 from lorgnette.data.web.window import window
 from lorgnette.features import precompute
+from lorgnette.fusion import stream
 from lorgnette.objectives.language_modelling import LanguageModelling, spoken
 from lorgnette.policy import Frozen, Learn, Policy
 from lorgnette.run import Optimizer, Run, Schedule, Stream, require
@@ -269,7 +269,7 @@ def adapt(
     turns: bool = False,
     learn_language: bool = False,
     blind: bool = False,
-    lr: float = 1e-3,
+    lr: float = 3e-3,
     weight_decay: float = 0.1,
     batch: int = 32,
     steps: int = 200,
@@ -280,8 +280,8 @@ def adapt(
 ) -> Run:
     """Flamingo in minutes on a CPU: a small connector, few gated layers, and an encoder that sees each picture once.
 
-    Departures from the paper: the encoder is an ImageNet classifier's, pages are made of pairs where there are none,
-    pictures are not changed, pairs weigh as much as pages, whose words look at the last picture only.
+    Departures from the paper: an ImageNet classifier's encoder, made pages where there are none, unchanged pictures,
+    pairs that weigh as much as pages, no looking ahead, and gated layers at the language model's scale (`fusion.stream`).
 
     Args:
         pairs: pictures with a text: an embedded set, a table, or a folder.
@@ -347,4 +347,4 @@ def adapt(
         remember=True,
         say=say,
     )
-    return replace(run, recipe="flamingo.adapt")
+    return replace(run, recipe="flamingo.adapt", model=partial(stream.matched, run.model))
