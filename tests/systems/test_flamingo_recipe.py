@@ -12,6 +12,7 @@ import torch
 from lorgnette.data.chunks import AHEAD, Varied, chunked
 from lorgnette.document import Document, Image, Text, Video
 from lorgnette.errors import CheckpointError, ConfigError
+from lorgnette.fusion import stream
 from lorgnette.incontext.decoding import Decoding
 from lorgnette.incontext.engine import Engine
 from lorgnette.recipes.flamingo import adapt, pretrain
