@@ -1,4 +1,4 @@
-"""Gated layers that speak as loudly as the language model they stand in."""
+"""Where training is short: gated layers as loud as the language model they stand in, and a resampler that looks."""
 
 from collections.abc import Callable
 from typing import Any
@@ -12,6 +12,8 @@ from lorgnette.nn import FeedForward
 
 WORDS = "A cat sleeps on a red chair beside the window, and two small birds look at it from the garden."
 """What the language model reads to show its scale."""
+LATENTS = 0.02
+"""The standard deviation of the resampler's first latents."""
 
 
 def match(fusion: CrossFusion, language: LanguageModel) -> None:
@@ -19,11 +21,8 @@ def match(fusion: CrossFusion, language: LanguageModel) -> None:
 
     Hidden states grow from block to block in many language models (Gemma 3 270M: from 1 to 600), while a layer as it is
     initialised adds about 1: behind a gate that opens slowly it would not be heard for thousands of updates. Gates stay
-    at zero, and the whole is still exactly the language model. Nothing is done to weights without memory.
+    at zero, and the whole is still exactly the language model.
     """
-    weights = fusion.layers[0].parameters()
-    if next(weights).is_meta:
-        return
     tokenizer = language.tokenizer
     begin = [] if tokenizer.bos is None else [tokenizer.bos]
     tokens = torch.tensor([[*begin, *tokenizer.encode(WORDS)]], device=next(language.parameters()).device)
@@ -46,7 +45,13 @@ def match(fusion: CrossFusion, language: LanguageModel) -> None:
 
 
 def matched(build: Callable[[], Any]) -> Any:
-    """Builds a system with gated layers, and matches them."""
+    """Builds a system with gated layers and a resampler for short training: nothing that a picture says is drowned.
+
+    Its gated layers are matched, and the resampler's latents begin small. With latents of size 1 only 2 %
+    of what it first gives, in mean squares, differs between embedded pictures; with these half does.
+    """
     system = build()
     match(system.fusion, system.language)
+    with torch.no_grad():
+        system.connector.latents.mul_(LATENTS)
     return system
