@@ -72,7 +72,7 @@ def test_measures_between_right_and_wrong_show_their_number(lines: list[Line]) -
 def test_prompts_show_what_everyone_said(lines: list[Line]) -> None:
     found = prompts(lines[2].result, lines[2].floors, "choice", 4, errors_first=True)
     assert [said.by for said in found[0].said] == ["says", "chooses", "test-blind"]
-    assert len(found[0].media) == 2
+    assert len(found[0].shown) == 2
     assert found[0].prompt.count("<image>") == 3
 
 
