@@ -1,8 +1,8 @@
 """The claims of Flamingo (arXiv:2204.14198), sections 3 and 4 and its ablations, at small scale on embedded pictures.
 
-Arms (`recipes.flamingo.adapt`): `base`, and others that differ from it in one thing. All see the same captions in the
-same order and start from the same seed. They learn captions only, alone and on pages of four; what is asked are kinds
-of things, which no caption told, and names in a hand that no arm has seen.
+Arms (`recipes.flamingo.adapt`): `base`, and others that differ from it in one thing. All see as many captions and start
+from the same seed. They learn captions only, alone and on pages of four; what is asked are kinds of things, which no arm
+was trained to say, and names in a hand that none has seen.
 """
 
 import json
@@ -74,7 +74,7 @@ class Plan:
     vision: str = "efficientnet_lite0"
 
 
-WHOLE = Plan(concepts=150, copies=2, steps=120, batch=16, questions=400, held=150)
+WHOLE = Plan(concepts=60, copies=2, steps=100, batch=16, questions=400, held=100)
 QUICK = Plan(concepts=60, copies=1, steps=8, batch=8, questions=40, held=12)
 
 
