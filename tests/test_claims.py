@@ -126,7 +126,7 @@ def test_deeper_gates_are_compared_with_shallower_ones():
 
 def test_flamingos_claims_get_a_verdict_each(tmp_path, monkeypatch, capsys):
     plan = flamingo.Plan(
-        concepts=40, copies=1, steps=3, batch=4, questions=24, held=8, every=1,
+        concepts=40, copies=1, steps=3, batch=4, questions=24, held=6, every=1,
         language="tiny-random", vision="tiny-random",
     )  # fmt: skip
     small = partial(flamingo.adapt, connector_width=32, depth=1, queries=3, size=32)
