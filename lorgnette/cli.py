@@ -74,7 +74,7 @@ def run(name: str, arguments: list[str]) -> None:
             "frozen.pretrain": frozen.pretrain,
             "frozen.adapt": frozen.adapt,
             "flamingo.pretrain": flamingo.pretrain,
-            "flamingo.adapt": flamingo.adapt,
+            "flamingo.adapt": flamingo_tuning.adapt,
             "flamingo.finetune": flamingo_tuning.finetune,
             "clip.pretrain": clip.pretrain,
         }

@@ -1,17 +1,22 @@
 """Claims: every one declared gets a verdict, by the rules that were declared."""
 
 import json
+from functools import partial
 
 import numpy as np
 import pytest
+import torch
 
-from lorgnette.claims import claims, frozen
-from lorgnette.claims.judging import Claim, above, below, within
+from lorgnette import language as languages
+from lorgnette.claims import claims, flamingo, frozen
+from lorgnette.claims.judging import Claim, above, ahead, below, over, within
+from lorgnette.claims.likelihood import Alone, nats, paragraphs
 from lorgnette.document import Document
 from lorgnette.evaluation.items import Item
 from lorgnette.evaluation.records import Record
 from lorgnette.evaluation.results import Result
 from lorgnette.evaluation.task import Task
+from lorgnette.fusion.cross import CrossLayout
 
 CLAIM = Claim("c", "text", "control")
 
@@ -63,3 +68,86 @@ def test_every_claim_gets_a_verdict_and_arms_are_used_again(tmp_path, monkeypatc
     assert json.loads((arms / "claims.json").read_text()) == said["claims"]
     claims("frozen", quick=True, json_only=True, folder=tmp_path)
     assert json.loads(capsys.readouterr().out.splitlines()[-1]) == said
+
+
+def test_ahead_and_over_judge_whole_intervals():
+    groups = [str(i) for i in range(40)]
+    assert ahead(CLAIM, np.linspace(0.1, 0.3, 40), groups).verdict == "holds"
+    assert ahead(CLAIM, np.linspace(-0.3, -0.1, 40), groups).verdict == "fails"
+    assert ahead(CLAIM, np.linspace(-0.3, 0.3, 40), groups).verdict == "underpowered"
+    samples = np.linspace(0.1, 0.2, 100)
+    assert over(CLAIM, samples, 0.15, 0.05).verdict == "holds"
+    assert over(CLAIM, samples, 0.15, 0.15).verdict == "underpowered"
+    assert over(CLAIM, samples, 0.15, 0.3).verdict == "fails"
+
+
+def test_nats_are_those_of_each_document_alone():
+    words = Alone(languages.load("tiny-random"))
+    layout = CrossLayout(words.language.tokenizer, words.language.context)
+    texts = paragraphs(5, 0)
+    together, one_by_one = nats(words, layout, texts), nats(words, layout, texts, batch_size=1)
+    assert together == pytest.approx(one_by_one, abs=1e-5)
+    tokens = layout([texts[2]]).tokens
+    with torch.no_grad():
+        logits = words.language.head(words.language(words.language.embed(tokens)))[0].log_softmax(-1)
+    expected = -logits[:-1].gather(1, tokens[0, 1:, None]).mean()
+    assert together[2] == pytest.approx(float(expected), abs=1e-5)
+
+
+def test_paragraphs_are_prose_and_never_twice_the_same():
+    texts = paragraphs(1000, 0)
+    assert len(texts) > 100
+    said = [document.parts[0].text for document in texts]
+    assert len(set(said)) == len(said)
+    assert all(150 <= len(text) <= 400 and "`" not in text for text in said)
+    assert [document.key for document in paragraphs(7, 3)] == [document.key for document in paragraphs(7, 3)]
+
+
+def test_the_steadier_loss_has_the_smaller_spike():
+    calm = np.linspace(5, 1, 40)
+    wild = calm + np.where(np.arange(40) % 6 == 0, 2.0, 0.0)
+    assert flamingo._steadier(CLAIM, calm, wild).verdict == "holds"
+    assert flamingo._steadier(CLAIM, wild, calm).verdict == "fails"
+    assert flamingo._steadier(CLAIM, calm, calm).verdict == "fails"
+
+
+def test_one_text_that_differs_is_enough():
+    assert flamingo._same(CLAIM, np.ones(3), np.ones(3)).verdict == "holds"
+    assert flamingo._same(CLAIM, np.ones(3), np.array([1.0, 1.0, 1.0 + 1e-7])).verdict == "fails"
+
+
+def test_deeper_gates_are_compared_with_shallower_ones():
+    gates = np.array([[0.1, 0.12], [0.1, 0.11], [9.0, 9.0], [0.3, 0.31], [0.32, 0.33]])
+    verdict = flamingo._deeper(CLAIM, gates)
+    assert verdict.verdict == "holds"
+    assert verdict.value == pytest.approx(0.2075)
+    assert flamingo._deeper(CLAIM, gates[::-1]).verdict == "fails"
+
+
+def test_flamingos_claims_get_a_verdict_each(tmp_path, monkeypatch, capsys):
+    plan = flamingo.Plan(
+        concepts=40, copies=1, steps=3, batch=4, questions=24, held=6, every=1,
+        language="tiny-random", vision="tiny-random",
+    )  # fmt: skip
+    small = partial(flamingo.adapt, connector_width=32, depth=1, queries=3, size=32)
+    monkeypatch.setattr(flamingo, "adapt", small)
+    monkeypatch.setattr(flamingo, "RECENT", 2)
+    monkeypatch.setattr(flamingo, "QUICK", plan)
+    claims("flamingo", quick=True, json_only=True, folder=tmp_path)
+    said = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert [claim["name"] for claim in said["claims"]] == [claim.name for claim in flamingo.CLAIMS]
+    verdicts = {claim["name"]: claim for claim in said["claims"]}
+    assert verdicts["closed gates = plain"]["verdict"] == "holds"
+    assert verdicts["gates open"]["value"] > 0
+    place = tmp_path / "flamingo" / "quick-seed0"
+    steps = {arm.name: json.loads((arm / "run.json").read_text())["run"] for arm in place.iterdir() if arm.is_dir()}
+    assert steps.keys() == {"base", "turns", "all-previous", "unfrozen", "no-gate", "pairs-only", "train-blind"}
+    assert {name for name in steps if steps[name]["steps"] != 3} == {"turns"}
+    seen = {name: sum(_captions(stream, name) for name, stream in run["data"].items()) for name, run in steps.items()}
+    assert {seen[name] * steps[name]["steps"] // (2 if name == "turns" else 1) for name in seen} == {3 * 8}
+    text = json.loads((place / "text.json").read_text())
+    assert text["base, closed"] == text["untouched"] != text["unfrozen, closed"]
+
+
+def _captions(stream: dict[str, int], name: str) -> int:
+    return stream["batch"] * (flamingo.PAGE if name == "pages" else 1)

@@ -12,15 +12,15 @@ import tyro
 from rich.console import Console
 from rich.table import Table
 
-from lorgnette.claims import frozen
+from lorgnette.claims import flamingo, frozen
 from lorgnette.claims.judging import Verdict
 from lorgnette.folders import write_json
 
-SYSTEMS = {"frozen": frozen}
+SYSTEMS = {"frozen": frozen, "flamingo": flamingo}
 
 
 def claims(
-    system: tyro.conf.Positional[Literal["frozen"]],
+    system: tyro.conf.Positional[Literal["frozen", "flamingo"]],
     /,
     *,
     quick: bool = False,

@@ -1,11 +1,12 @@
 """A claim and its verdict."""
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 import numpy as np
 
-from lorgnette.evaluation.intervals import interval, judge
+from lorgnette.evaluation.intervals import interval, judge, paired
 from lorgnette.evaluation.results import Result
 
 
@@ -42,6 +43,18 @@ def above(claim: Claim, arm: Result, control: Result, measure: str) -> Verdict:
     difference = arm.above(control, measure)
     value = arm.value(measure) - control.value(measure)
     return Verdict(claim.name, judge(difference), value, difference, claim.control)
+
+
+def ahead(claim: Claim, differences: np.ndarray, groups: Sequence[str]) -> Verdict:
+    """The same of any figure: `differences` of arm and control, one for each document, in favour of the arm."""
+    bounds = paired(differences, groups)
+    return Verdict(claim.name, judge(bounds), float(differences.mean()), bounds, claim.control)
+
+
+def over(claim: Claim, samples: np.ndarray, value: float, bound: float = 0.0) -> Verdict:
+    """A figure is above `bound`: its whole bootstrap interval is; it fails where the whole interval is not."""
+    low, high = interval(samples)
+    return Verdict(claim.name, judge((low - bound, high - bound)), value, (low, high), claim.control)
 
 
 def within(claim: Claim, arm: Result, measure: str, low: float, high: float) -> Verdict:

@@ -78,7 +78,7 @@ class Index:
                 raise DataError("it has no picture by which it could be found", where=document.key)
         self.eyes, self.keys = eyes, [document.key for document in pool]
         vectors = eyes([document.images[-1] for document in pool])
-        self.faiss = _faiss().IndexFlatIP(vectors.shape[1])
+        self.faiss = searcher().IndexFlatIP(vectors.shape[1])
         self.faiss.add(vectors.astype(np.float32))
 
     def __len__(self) -> int:
@@ -97,7 +97,7 @@ class Index:
             ResourceError: the disk is full.
         """
         with replaced(folder, "index.json") as new:
-            _faiss().write_index(self.faiss, str(new / "index.faiss"))
+            searcher().write_index(self.faiss, str(new / "index.faiss"))
             told = {"encoder": self.eyes.name, "keys": self.keys}
             (new / "index.json").write_text(json.dumps(told, ensure_ascii=False), encoding="utf-8")
 
@@ -112,7 +112,7 @@ class Index:
         try:
             told = json.loads((folder / "index.json").read_text(encoding="utf-8"))
             encoder, keys = told["encoder"], told["keys"]
-            found = _faiss().read_index(str(folder / "index.faiss"))
+            found = searcher().read_index(str(folder / "index.faiss"))
         except (OSError, ValueError, KeyError, TypeError, RuntimeError) as error:
             raise ConfigError(f"this index cannot be read: {error}", where=folder, fix=fix) from None
         if encoder != eyes.name:
@@ -124,7 +124,12 @@ class Index:
         return index
 
 
-def _faiss() -> ModuleType:
+def searcher() -> ModuleType:
+    """The library that searches.
+
+    Raises:
+        ResourceError: it is not installed.
+    """
     try:
         import faiss
     except ImportError:

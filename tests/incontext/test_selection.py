@@ -138,7 +138,7 @@ def test_an_index_is_kept_and_checked(pool, tmp_path, monkeypatch):
         Rices(pool[:3], again)
     monkeypatch.setitem(__import__("sys").modules, "faiss", None)
     with pytest.raises(ResourceError, match=r"lorgnette\[rices\]"):
-        rices._faiss()
+        rices.searcher()
 
 
 def test_an_encoder_looks_once(pool):

@@ -12,10 +12,11 @@ import torch
 from lorgnette.data.chunks import AHEAD, Varied, chunked
 from lorgnette.document import Document, Image, Text, Video
 from lorgnette.errors import CheckpointError, ConfigError
+from lorgnette.fusion import stream
 from lorgnette.incontext.decoding import Decoding
 from lorgnette.incontext.engine import Engine
-from lorgnette.recipes.flamingo import adapt, pretrain
-from lorgnette.recipes.flamingo_tuning import finetune
+from lorgnette.recipes.flamingo import pretrain
+from lorgnette.recipes.flamingo_tuning import adapt, finetune
 from lorgnette.run import Run
 from lorgnette.systems import flamingo
 from lorgnette.training import load, train
@@ -224,3 +225,26 @@ def test_the_papers_recipe(tmp_path: Path) -> None:
 def test_bad_options(options: dict[str, Any], problem: str) -> None:
     with pytest.raises(ConfigError, match=problem):
         run(**options).model()
+
+
+def test_what_gated_layers_add_is_at_the_scale_of_the_hidden_states_and_still_nothing() -> None:
+    torch.manual_seed(0)
+    plain = flamingo.build(**run().arguments).eval()
+    torch.manual_seed(0)
+    system = run().model().eval()
+    loud: list[float] = []
+
+    def listen(block: int, x: torch.Tensor) -> torch.Tensor:
+        loud.append(float(x[:, 1:].square().mean().sqrt()))
+        return x
+
+    words = system.language.tokenizer
+    tokens = torch.tensor([[words.bos, *words.encode(stream.WORDS)]])
+    with torch.no_grad():
+        system.language(system.language.embed(tokens), before_block=listen)
+        batch = system.layout(pairs(2))
+        assert torch.equal(system(batch), plain(batch))
+    assert torch.equal(system.connector.latents, plain.connector.latents * stream.LATENTS)
+    for ours, theirs, block in zip(system.fusion.layers, plain.fusion.layers, system.fusion.blocks, strict=True):
+        assert torch.allclose(ours.attention.output.weight, theirs.attention.output.weight * loud[block])
+        assert torch.allclose(ours.ffn.narrow.weight, theirs.ffn.narrow.weight * loud[block])
