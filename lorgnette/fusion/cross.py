@@ -194,7 +194,7 @@ def _table(layer: nn.Module, visual: Tensor | None, old: Tensor | None) -> KeysV
     assert isinstance(layer, GatedCrossAttention)
     fresh = [] if visual is None else [layer.keys_values(visual)]
     found = fresh + ([] if old is None else [old.flatten(0, 1)])
-    return torch.cat(found) if found else None
+    return torch.cat(found) if len(found) > 1 else next(iter(found), None)
 
 
 def _through(gate: Tensor | None, added: Tensor) -> Tensor:
