@@ -17,6 +17,7 @@ COMMANDS = {
     "quickstart": "teach Gemma 3 270M to see the embedded pictures, and write a report",
     "teach": "the same with your own pictures: captions, classes, or questions and answers",
     "train": "run a recipe, such as frozen.pretrain",
+    "data": "an index of tars, or documents packed into tars",
     "plan": "what training a recipe takes: parameters, memory, FLOPs, and whether a machine is enough",
     "evaluate": "ask a trained model the questions of a task, with examples in the prompt",
     "benchmark": "the same for a data set in its official format",
@@ -67,6 +68,12 @@ def run(name: str, arguments: list[str]) -> None:
         from lorgnette import verdicts
 
         command = {"compare": verdicts.compare, "rate": verdicts.rate}[name]
+    elif name == "data":
+        from lorgnette import archives
+
+        made = {"index": archives.index, "pack": archives.pack}
+        tyro.extras.subcommand_cli_from_dict(made, prog="lorgnette data", args=arguments)
+        return
     elif name in ("train", "plan"):
         from lorgnette.recipes import clip, flamingo, flamingo_tuning, frozen
 

@@ -2,7 +2,7 @@
 
 A folder that `save_to_disk` wrote is mapped, not read. A parquet file is read by row groups as a whole: in random order
 that is slow, and `lorgnette data pack` makes tars of it. Columns are those of a table of your own
-(`lorgnette.data.fields`); a picture is a path, bytes, or `{"bytes": ..., "path": ...}`, a class may be the number of a name.
+(`lorgnette.data.fields`); a picture is a path, bytes, or `{"bytes": ..., "path": ...}`, a class its name or number.
 """
 
 import json
