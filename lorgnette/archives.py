@@ -39,7 +39,9 @@ def index(
     try:
         found = write_index(track(paths, "Reading headers", console=Console(stderr=True), transient=True), folder)
     except PermissionError as error:
-        raise DataError("no permission to write here", where=error.filename or folder, fix="Give --to FOLDER.") from None
+        raise DataError(
+            "no permission to write here", where=error.filename or folder, fix="Give --to FOLDER."
+        ) from None
     members = sum(shard.members for shard in found.shards)
     print(f"{len(found):,} samples of {members:,} members in {len(found.shards):,} tars. The index is in {folder}.")
     for reason, (count, first) in found.skipped.items():
