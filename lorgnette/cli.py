@@ -71,8 +71,8 @@ def run(name: str, arguments: list[str]) -> None:
     elif name == "data":
         from lorgnette import archives
 
-        made = {"index": archives.index, "pack": archives.pack}
-        tyro.extras.subcommand_cli_from_dict(made, prog="lorgnette data", args=arguments)
+        kept: dict[str, Callable[..., Any]] = {"index": archives.index, "pack": archives.pack}
+        tyro.extras.subcommand_cli_from_dict(kept, prog="lorgnette data", args=arguments)
         return
     elif name in ("train", "plan"):
         from lorgnette.recipes import clip, flamingo, flamingo_tuning, frozen

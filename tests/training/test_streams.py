@@ -98,9 +98,9 @@ class Deadly(Letters):
 
 
 def test_a_worker_that_is_killed_is_an_error():
-    with in_order("letters", Deadly(os.getpid()), layout, 4).read(0, 6, workers=1) as batches:
-        with pytest.raises(ResourceError, match="letters: a worker process has ended.*fewer workers"):
-            list(batches)
+    reading = in_order("letters", Deadly(os.getpid()), layout, 4).read(0, 6, workers=1)
+    with reading as batches, pytest.raises(ResourceError, match=r"letters: a worker process has ended.*fewer workers"):
+        list(batches)
 
 
 def test_what_is_sealed_is_unsealed():
