@@ -15,11 +15,12 @@ from typing import Any
 import numpy as np
 import PIL.Image
 import torch
+from jaxtyping import UInt8
 
 from lorgnette import videos
-from lorgnette.images import check_file, decode, describe
+from lorgnette.images import ImageLike, check_file, decode, describe, pixels
 
-ImageSource = str | Path | bytes | PIL.Image.Image | np.ndarray | torch.Tensor
+ImageSource = ImageLike
 
 
 @dataclass(frozen=True)
@@ -60,6 +61,10 @@ class Image:
             DataError: it is missing, broken, of a refused format, or has too many pixels; the message names it.
         """
         return decode(self.source)
+
+    def pixels(self) -> UInt8[torch.Tensor, "3 H W"]:
+        """The same pixels as a tensor, of a JPEG in about half the time; raises as `open` does."""
+        return pixels(self.source)
 
     @cached_property
     def digest(self) -> str:

@@ -6,12 +6,15 @@ from typing import Literal
 import numpy as np
 import PIL.Image
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, UInt8
 from PIL.Image import Resampling
 from torch import Tensor
+from torch.nn.functional import interpolate
 
 Fit = Literal["pad", "crop", "squash"]
 Fill = Literal["black", "mean"]
+_MODES = {Resampling.BICUBIC: "bicubic", Resampling.BILINEAR: "bilinear"}
+"""What torch resizes as PIL does."""
 
 
 @dataclass(frozen=True)
@@ -41,8 +44,9 @@ class Transform:
     interpolation: Resampling = Resampling.BICUBIC
     fill: Fill = "black"
 
-    def __call__(self, picture: PIL.Image.Image) -> Float[Tensor, "3 size size"]:
-        pixels = torch.from_numpy(np.array(self.square(picture))).permute(2, 0, 1).float().div_(255)
+    def __call__(self, picture: PIL.Image.Image | UInt8[Tensor, "3 H W"]) -> Float[Tensor, "3 size size"]:
+        square = self.squared(picture) if isinstance(picture, Tensor) else _tensor(self.square(picture))
+        pixels = square.float().div_(255)
         mean, std = torch.tensor(self.mean).view(3, 1, 1), torch.tensor(self.std).view(3, 1, 1)
         return pixels.sub_(mean).div_(std).contiguous()
 
@@ -70,6 +74,43 @@ class Transform:
         box = (left * across, top * down, (left + self.size) * across, (top + self.size) * down)
         return picture.resize(square, self.interpolation, box=box)
 
+    def squared(self, pixels: UInt8[Tensor, "3 H W"]) -> UInt8[Tensor, "3 size size"]:
+        """`square` of a picture as a tensor, in about a quarter of the time: of photographs the same to one
+        level in 255, squashed ones to two.
+
+        Both resize in two passes. Between them PIL and torch cut off what lies below 0 or above 255; PIL chooses by the
+        size which pass is the first, torch begins with the rows. So bicubic edges between pure black and pure white,
+        as of print, may differ by more.
+        """
+        height, width = pixels.shape[1:]
+        side = float(self.size)
+        if self.fit == "squash":
+            size = (self.size, self.size)
+        elif self.fit == "pad":
+            scale = self.size / max(width, height)
+            size = max(1, round(height * scale)), max(1, round(width * scale))
+        else:
+            side = max(self.shorter, self.size)
+            size = int(side * height / min(width, height)), int(side * width / min(width, height))
+        # Of a long picture the whole would be resized only to cut most of it away: PIL resizes the box alone. And
+        # torch's weights are too coarse to enlarge with.
+        larger = size[0] > height or size[1] > width
+        if self.interpolation not in _MODES or larger or size[0] * size[1] > 4 * side * side:
+            return _tensor(self.square(PIL.Image.fromarray(pixels.permute(1, 2, 0).numpy())))
+        mode = _MODES[self.interpolation]
+        resized = interpolate(pixels[None], size=size, mode=mode, antialias=True, align_corners=False)[0]
+        top, left = (round((one - self.size) / 2) for one in size)
+        if self.fit != "pad":
+            return resized[:, top : top + self.size, left : left + self.size].contiguous()
+        canvas = torch.tensor(self._bars(), dtype=torch.uint8).view(3, 1, 1).repeat(1, self.size, self.size)
+        top, left = (self.size - size[0]) // 2, (self.size - size[1]) // 2
+        canvas[:, top : top + size[0], left : left + size[1]] = resized
+        return canvas
+
     def _bars(self) -> tuple[int, int, int]:
         red, green, blue = (round(255 * m) if self.fill == "mean" else 0 for m in self.mean)
         return red, green, blue
+
+
+def _tensor(picture: PIL.Image.Image) -> UInt8[Tensor, "3 H W"]:
+    return torch.from_numpy(np.array(picture)).permute(2, 0, 1)
