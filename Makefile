@@ -37,7 +37,7 @@ $(READY): pyproject.toml constraints.txt
 	else $(BIN)/python -m pip install --quiet --constraint constraints.txt -e '.[dev]'; fi
 	touch $@
 
-peers: $(PEERS)/.ready  ## open-flamingo and flamingo-pytorch in an environment of their own, for benchmarks/; on Python 3.10 or 3.11
+peers: $(PEERS)/.ready  ## open-flamingo, flamingo-pytorch and webdataset in an environment of their own, for benchmarks/; on Python 3.10 or 3.11
 
 $(PEERS)/.ready: benchmarks/peers.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info >= (3, 12) and "tokenizers 0.13.3, which the peer needs, has no \
@@ -47,7 +47,7 @@ $(PEERS)/.ready: benchmarks/peers.txt
 	if [ -x $(PEERS)/bin/uv ]; then install="$(PEERS)/bin/uv pip install --compile-bytecode --python $(PEERS)/bin/python"; \
 	else install="$(PEERS)/bin/python -m pip install"; fi; \
 	$$install --quiet --constraint benchmarks/peers.txt \
-	    torch torchvision numpy transformers safetensors open-clip-torch einops einops-exts && \
+	    torch torchvision numpy transformers safetensors open-clip-torch einops einops-exts webdataset && \
 	$$install --quiet --constraint benchmarks/peers.txt --no-deps open-flamingo flamingo-pytorch
 	touch $@
 

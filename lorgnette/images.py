@@ -1,6 +1,7 @@
 """Pictures of any origin as upright RGB: one decoder for training, prompting and serving."""
 
 import os
+import struct
 import threading
 import warnings
 from collections.abc import Iterator
@@ -32,6 +33,7 @@ _UPRIGHT = {  # EXIF orientation -> the operation that undoes it
 }
 _ORIENTATION = 0x0112
 _JPEG, _MOST_BYTES = b"\xff\xd8\xff", 1 << 28
+_BEFORE_FRAME = {0xC4, 0xDB, 0xDD, 0xFE, *range(0xE0, 0xF0)}  # markers: tables, comments, applications' own
 ImageLike = str | Path | bytes | PIL.Image.Image | np.ndarray | torch.Tensor
 _warnings_lock = threading.Lock()
 
@@ -97,18 +99,16 @@ def pixels(source: ImageLike, *, max_pixels: int = MAX_PIXELS) -> UInt8[torch.Te
         DataError: as `decode` says.
     """
     data = _jpeg(source)
-    if data:
-        name = describe(source)
-        with opened(BytesIO(data), name, max_pixels) as picture:
-            check_size(picture.width, picture.height, name, max_pixels)
-            plain = picture.format == "JPEG" and picture.mode == "RGB" and _orientation(picture) not in _UPRIGHT
-        if plain:
-            from torchvision.io import ImageReadMode, decode_jpeg  # takes a second to import
+    width, height, told = _header(data)
+    name = describe(source)
+    if width and (not told or _stands(data, name, max_pixels)):
+        check_size(width, height, name, max_pixels)
+        from torchvision.io import ImageReadMode, decode_jpeg  # takes a second to import
 
-            try:
-                return decode_jpeg(torch.frombuffer(bytearray(data), dtype=torch.uint8), ImageReadMode.RGB)
-            except RuntimeError:  # PIL reads it, or says what is wrong
-                pass
+        try:
+            return decode_jpeg(torch.frombuffer(bytearray(data), dtype=torch.uint8), ImageReadMode.RGB)
+        except RuntimeError:  # PIL reads it, or says what is wrong
+            pass
     return _tensor(decode(source, max_pixels=max_pixels))
 
 
@@ -120,6 +120,26 @@ def _jpeg(source: object) -> bytes:
             head = file.read(len(_JPEG))
             return head + file.read() if head == _JPEG and os.path.getsize(source) <= _MOST_BYTES else b""
     return source if isinstance(source, bytes) and source.startswith(_JPEG) else b""
+
+
+def _header(data: bytes) -> tuple[int, int, bool]:
+    """Width and height of a JPEG of three components of 8 bits, 0 of any other; and whether EXIF may turn it."""
+    at, told = 2, False
+    while at + 10 <= len(data) and data[at] == 0xFF:
+        marker, length = data[at + 1], int.from_bytes(data[at + 2 : at + 4])
+        if marker in (0xC0, 0xC1, 0xC2):
+            bits, height, width, components = struct.unpack_from(">BHHB", data, at + 4)
+            return (width, height, told) if (bits, components) == (8, 3) else (0, 0, told)
+        if marker not in _BEFORE_FRAME or length < 2:
+            break
+        told |= marker == 0xE1
+        at += 2 + length
+    return 0, 0, told
+
+
+def _stands(data: bytes, name: str, max_pixels: int) -> bool:
+    with opened(BytesIO(data), name, max_pixels) as picture:
+        return _orientation(picture) not in _UPRIGHT
 
 
 def _tensor(picture: PIL.Image.Image) -> UInt8[torch.Tensor, "3 H W"]:
