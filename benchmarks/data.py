@@ -1,4 +1,4 @@
-"""Pictures a second at 224 pixels from one tar of JPEGs: ours, in random order, against webdataset and PIL, in its order.
+"""Pictures a second at 224 pixels from one tar of JPEGs: ours, in random order, against webdataset and PIL.
 
     make peers                                    # once: the peer, in an environment of its own
     python benchmarks/data.py [--pictures 1000] [--repeats 5] [--threads 1] [--tiny]

@@ -1,4 +1,4 @@
-"""Pictures a second of webdataset and PIL, as OpenCLIP reads its tars: decode, resize, crop, to a tensor. Told on stdin.
+"""Pictures a second of webdataset and PIL, as OpenCLIP reads its tars: decode, resize, crop, to a tensor.
 
 See `benchmarks/data.py` for what it is told and what it says.
 """
@@ -7,6 +7,7 @@ import json
 import sys
 import time
 from importlib.metadata import version
+from itertools import islice
 
 import numpy as np
 import torch
@@ -15,9 +16,7 @@ from torchvision.transforms import CenterCrop, Compose, InterpolationMode, PILTo
 
 spec = json.load(sys.stdin)
 torch.set_num_threads(spec["threads"])
-see = Compose(
-    [Resize(spec["size"], InterpolationMode.BICUBIC), CenterCrop(spec["size"]), PILToTensor()]
-)  # after Image.convert("RGB"), which "pilrgb" is
+see = Compose([Resize(spec["size"], InterpolationMode.BICUBIC), CenterCrop(spec["size"]), PILToTensor()])
 
 
 def pictures():
@@ -25,7 +24,7 @@ def pictures():
     return data.decode("pilrgb").to_tuple("jpg", "txt")
 
 
-first = [see(picture).numpy() for (picture, _), _ in zip(pictures(), range(spec["compared"]))]
+first = [see(picture).numpy() for picture, _ in islice(pictures(), spec["compared"])]
 np.save(spec["outputs"], np.stack(first))
 seconds, cpu = [], []
 for _ in range(spec["repeats"]):

@@ -24,7 +24,7 @@ LARGEST = 1 << 30
 """Bytes of the largest member that is read."""
 
 OUTSIDE = "with a name that leads out of the tar"
-LINK = "links or special files"
+LINK = "that are links or special files"
 KIND = "of a kind that is not read"
 NAME = "with a name that is not UTF-8"
 SIZE = f"of more than {LARGEST:,} bytes"

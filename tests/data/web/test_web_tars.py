@@ -135,7 +135,7 @@ def test_what_is_not_read_is_left_where_it_is_and_counted(tmp_path: Path) -> Non
     assert source.index.skipped == {
         "with a name that leads out of the tar": (3, "a.tar: ../0.jpg"),
         "of a kind that is not read": (3, "a.tar: 0.pkl"),
-        "links or special files": (3, "a.tar: 1.jpg"),
+        "that are links or special files": (3, "a.tar: 1.jpg"),
     }
     assert [document.text for document in source] == ["data"]
     assert [one for one in tmp_path.rglob("*") if one.is_file()] == [path]
