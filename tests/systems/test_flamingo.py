@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from lorgnette.data.chunks import AHEAD
 from lorgnette.document import Audio, Document, Image, Part, Text, Video
 from lorgnette.errors import ContextError, DataError
-from lorgnette.fusion.cross import Segments
+from lorgnette.fusion.cross import GatedCrossAttention, Segments
 from lorgnette.incontext.decoding import Decoding
 from lorgnette.incontext.engine import Engine
 from lorgnette.incontext.requests import Request
@@ -36,10 +36,9 @@ def built(opened: float, **options: Any) -> Flamingo:
         "precision": "fp32",
     }
     system = build(**(small | options)).eval()
-    for layer in system.fusion.layers:
-        for one in (layer.gate, layer.ffn_gate):
-            if one is not None:
-                torch.nn.init.constant_(one, opened)
+    for name, parameter in system.fusion.named_parameters():
+        if name.endswith("gate"):
+            torch.nn.init.constant_(parameter, opened)
     torch.nn.init.normal_(system.language.added)
     return system
 
@@ -50,6 +49,8 @@ ABLATIONS: dict[str, dict[str, Any]] = {
     "vanilla cross-attention": {"gate": False, "dense": False},
     "no gates": {"gate": False},
     "one layer": {"only": 1},
+    "grafting": {"graft": 2},
+    "grafting, no gates, all previous pictures": {"graft": 1, "gate": False, "all_previous": True},
     "mlp": {"connector": "mlp"},
     "transformer": {"connector": "transformer"},
 }
@@ -192,10 +193,68 @@ def test_a_page_may_look_ahead(system):
 def test_segments_hold_every_looking_word_once():
     pictures = torch.tensor([[-1, 0, 0, 2, 2, 2], [1, 1, -1, -1, 1, 0]])
     segments = Segments.of(pictures)
-    assert sorted(segments.words[segments.real].tolist()) == (pictures.flatten() >= 0).nonzero()[:, 0].tolist()
-    for words, real, row in zip(segments.words, segments.real, segments.pictures, strict=True):
-        assert set(pictures.flatten()[words[real]].tolist()) == set(row.tolist())
+    assert sorted(segments.looking.tolist()) == (pictures.flatten() >= 0).nonzero()[:, 0].tolist()
+    assert segments.words.flatten()[segments.places].tolist() == segments.looking.tolist()
+    group = segments.places // segments.words.shape[1]
+    assert segments.pictures[group, 0].tolist() == pictures.flatten()[segments.looking].tolist()
     assert Segments.of(torch.full((2, 3), -1)) is None
+
+
+def test_a_gated_layer_asks_no_tensor_for_its_values():
+    """On the device "meta" there are none: a layer that waited for a device would fail here."""
+    here = torch.tensor([[-1, 0, 0, 1], [2, 2, -1, 2]])
+    seen = here[..., None] == torch.arange(3)
+    for segments in (Segments.of(here), Segments.of_several(torch.tensor([[0, 1, 2]] * 2), seen)):
+        assert segments is not None
+        told = {name: value if value is None else value.to("meta") for name, value in vars(segments).items()}
+        layer = GatedCrossAttention(8, 6, heads=2, head_width=4).to("meta")
+        pictures = layer.keys_values(torch.empty(3, 5, 6, device="meta"))
+        assert layer(torch.empty(2, 4, 8, device="meta"), pictures, Segments(**told)).shape == (2, 4, 8)
+
+
+@pytest.fixture(scope="module")
+def grafted() -> Flamingo:
+    return built(0.7, graft=2)
+
+
+@torch.inference_mode()
+def test_a_closed_graft_is_the_plain_language_model():
+    system = built(0.0, graft=2)
+    batch = system.layout([WEB])
+    assert torch.equal(system(batch), system.language(system.language.embed(batch.tokens)))
+
+
+def test_a_graft_learns_and_asks_no_gradient_of_the_language_model(grafted):
+    grafted.requires_grad_(False)
+    for part in (grafted.fusion, grafted.connector):
+        part.requires_grad_(True)
+    inside = []
+    handles = [
+        block.register_forward_hook(lambda *given: inside.append(given[2])) for block in grafted.language._blocks()
+    ]
+    grafted(grafted.layout([WEB])).square().sum().backward()
+    for handle in handles:
+        handle.remove()
+    assert len(inside) == len(blocks)
+    assert not any(out.requires_grad for out in inside), "it is run as it is"
+    for name, parameter in [*grafted.fusion.named_parameters(), *grafted.connector.named_parameters()]:
+        assert parameter.grad is not None, name
+    grafted.zero_grad()
+
+
+@torch.inference_mode()
+def test_in_a_graft_too_a_word_looks_at_pictures_before_it(grafted):
+    one, other = (grafted(grafted.layout([Document((Text("Before."), p, Text("after")))])) for p in PICTURES[:2])
+    alone = grafted(grafted.layout([Document((Text("Before."),))]))
+    before = alone.shape[1]
+    torch.testing.assert_close(one[:, :before], alone, atol=1e-5, rtol=0)
+    torch.testing.assert_close(other[:, :before], alone, atol=1e-5, rtol=0)
+    assert not torch.allclose(one[:, before:], other[:, before:])
+    batch = grafted.layout([WEB])
+    plain = grafted.language(grafted.language.embed(batch.tokens))
+    assert not torch.allclose(grafted(batch)[:, 0], plain[:, 0]), (
+        "but for its first layers, which every word goes through"
+    )
 
 
 PARTS: list[Part] = [*PICTURES, *map(Text, ("This is", " a thing", "\n", "x"))]

@@ -213,6 +213,19 @@ def test_the_papers_recipe(tmp_path: Path) -> None:
     train(replace(made, accumulate=2), tmp_path)
 
 
+def test_a_graft_trains_and_comes_back(tmp_path: Path) -> None:
+    sources = {"pages": (pages(6), pages(2)), "pairs": (pairs(12), pairs(4)), "clips": (clips(4), clips(2))}
+    small = TINY | {"connector_heads": 2, "head_width": 8, "heads": 2, "steps": 2}
+    system = train(pretrain(**small, graft=2, sources=sources), tmp_path)
+    batch = system.layout(pages(2))
+    with torch.inference_mode():
+        assert torch.equal(load(tmp_path)(batch), system(batch))
+    with pytest.raises(ConfigError, match="graft: either a stack on the language model, or one gated layer in it"):
+        pretrain(**small, graft=2, only=0, sources=sources).model()
+    with pytest.raises(ConfigError, match="graft: a stack of -1 layers"):
+        pretrain(**small, graft=-1, sources=sources).model()
+
+
 @pytest.mark.parametrize(
     ("options", "problem"),
     [
