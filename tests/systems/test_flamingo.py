@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from lorgnette.data.chunks import AHEAD
 from lorgnette.document import Audio, Document, Image, Part, Text, Video
 from lorgnette.errors import ContextError, DataError
+from lorgnette.features import precompute
 from lorgnette.fusion.cross import GatedCrossAttention, Segments
 from lorgnette.incontext.decoding import Decoding
 from lorgnette.incontext.engine import Engine
@@ -329,3 +330,60 @@ def test_clips_are_read_among_pictures(system):
         expected = torch.tensor([naive(system, page, word) for word in ("cat", "dog")])
         torch.testing.assert_close(row, expected, atol=1e-4, rtol=0)
     assert engine.num_encoded == 2
+
+
+def test_what_is_known_of_a_clip_is_of_its_rate_and_frames(system, monkeypatch):
+    clip = Video([np.full((20, 24, 3), shade, np.uint8) for shade in (10, 90, 170, 250)], fps=1.0)
+    asked, engine = Document((clip, Text("It fades.")), key="clip"), Engine(system)
+    told = []
+    for rate, frames in ((1.0, 3), (1.0, 2), (0.5, 3)):
+        monkeypatch.setattr(system.layout, "rate", rate)
+        monkeypatch.setattr(system.layout, "frames", frames)
+        (scores,) = engine.score([asked], [("cat", "dog")])
+        expected = torch.tensor([naive(system, asked, word) for word in ("cat", "dog")])
+        torch.testing.assert_close(scores, expected, atol=1e-4, rtol=0)
+        told.append(scores)
+    assert not any(torch.allclose(told[0], other, atol=1e-4) for other in told[1:])
+    assert engine.num_encoded == 3
+
+    known = precompute(system, [[asked]])
+    monkeypatch.setattr(system.layout, "features", known)
+    assert system.layout([asked]).patches.shape[0] == 2, "at half a frame a second"
+    monkeypatch.setattr(system.layout, "rate", 1.0)
+    assert system.layout([asked]).images.shape[0] == 3, "not those of another rate"
+    assert precompute(system, [[asked]], known=known).keys() > known.keys()
+
+
+def test_with_no_frames_a_clip_is_refused():
+    system = built(0.7, frames=0)
+    assert system.connector.times.learnt is None
+    clip = Document((Video([np.zeros((20, 24, 3), np.uint8)]), Text("Dark.")), key="dark")
+    told = r"^dark: a clip, and this system reads pictures only\. Leave clips out, or build it with `frames` above 0\.$"
+    with pytest.raises(DataError, match=told):
+        system.layout([clip])
+    with pytest.raises(DataError, match=told):
+        Engine(system).score([clip], [["a"]])
+    assert system.layout([WEB]).images.shape[0] == 2
+
+
+@pytest.mark.parametrize("options", [{}, {"all_previous": True}, {"graft": 2}])
+def test_pictures_that_are_about_to_be_read_count_in_the_memory_of_a_batch(options, monkeypatch):
+    system = built(0.7, queries=256, **options)
+    asked = [Document((picture(i), picture(10 + i), Text("This is")), key=str(i)) for i in range(6)]
+    layers = getattr(system.fusion, "crossing", system.fusion.layers)
+    each = 2 * sum(2 * 256 * layer.attention.key.out_features * 4 for layer in layers)
+    rows: list[int] = []
+    read = system.read
+
+    def counting(batch: Any, visual: Any, **given: Any) -> torch.Tensor:
+        rows.extend([len(batch.tokens)] * (given["cache"].batch > 0 and batch.media.shape[1] > 0))
+        return read(batch, visual, **given)
+
+    monkeypatch.setattr(system, "read", counting)
+    told = []
+    for memory, expected in ((1 << 30, [6]), (3 * each, [2, 2, 2]), (each, [1] * 6)):
+        rows.clear()
+        told.append(torch.stack(Engine(system, memory=memory).score(asked, [("cat", "dog")] * 6)))
+        assert rows == expected
+    torch.testing.assert_close(told[0], told[1], atol=1e-5, rtol=0)
+    torch.testing.assert_close(told[0], told[2], atol=1e-5, rtol=0)

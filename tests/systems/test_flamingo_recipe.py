@@ -226,6 +226,11 @@ def test_a_graft_trains_and_comes_back(tmp_path: Path) -> None:
         pretrain(**small, graft=-1, sources=sources).model()
 
 
+def test_clips_need_frames() -> None:
+    with pytest.raises(ConfigError, match="frames: with 0 no clip is read, and there are clips"):
+        pretrain(**TINY, frames=0, sources={"clips": (clips(4), clips(2))})
+
+
 @pytest.mark.parametrize(
     ("options", "problem"),
     [
