@@ -174,6 +174,15 @@ def test_fine_tuning_goes_on_with_an_encoder_that_learns(tmp_path: Path) -> None
         finetune(start=str(tmp_path / "unfrozen"), sources=(pairs(6), pairs(2)))
     with pytest.raises(CheckpointError, match=r"holds no config\.json"):
         finetune(start=str(tmp_path))
+    half = np.zeros((16, 16, 3), np.uint8)
+    half[:, :8] = 255
+    films = [Document((Video([half, half], fps=1.0), Text("a wall", 1.0)), key="wall")]
+    made = finetune(start=str(tmp_path / "first"), flip=1.0, sources=(films, films))
+    (film,) = made.data["task"].augment(films[0], np.random.default_rng(0)).media
+    assert all((np.asarray(frame) == half[:, ::-1]).all() for frame in film.frames())
+    mixed = pretrain(**TINY, flip=1.0, colour=0.0, sources={"clips": (films, films)})
+    (film,) = mixed.data["clips"].augment(films[0], np.random.default_rng(0)).media
+    assert (np.asarray(film.frames()[1]) == half[:, ::-1]).all()
 
 
 def test_chunks() -> None:
