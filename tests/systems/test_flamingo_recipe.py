@@ -275,3 +275,14 @@ def test_what_gated_layers_add_is_at_the_scale_of_the_hidden_states_and_still_no
     for ours, theirs, block in zip(system.fusion.layers, plain.fusion.layers, system.fusion.blocks, strict=True):
         assert torch.allclose(ours.attention.output.weight, theirs.attention.output.weight * loud[block])
         assert torch.allclose(ours.ffn.narrow.weight, theirs.ffn.narrow.weight * loud[block])
+
+
+def test_what_has_no_gate_stays_as_it_is_initialised() -> None:
+    made = run(gate=False)
+    torch.manual_seed(0)
+    plain = flamingo.build(**made.arguments)
+    torch.manual_seed(0)
+    system = made.model()
+    assert torch.equal(system.connector.latents, plain.connector.latents * stream.LATENTS)
+    for name, tensor in plain.fusion.state_dict().items():
+        assert torch.equal(system.fusion.state_dict()[name], tensor), name
