@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from torch.optim.optimizer import register_optimizer_step_pre_hook
 
 from lorgnette.data.chunks import AHEAD, Varied, chunked
 from lorgnette.document import Document, Image, Text, Video
@@ -20,6 +21,7 @@ from lorgnette.recipes.flamingo_tuning import adapt, finetune
 from lorgnette.run import Run
 from lorgnette.systems import flamingo
 from lorgnette.training import load, train
+from lorgnette.training.streams import shuffled
 
 TINY: dict[str, Any] = {
     "language": "tiny-random",
@@ -140,17 +142,73 @@ def test_streams_take_turns(tmp_path: Path) -> None:
         assert torch.equal(tensor, again.state_dict()[name]), name
 
 
+class Begun:
+    """A system with open gates, as the loop makes it, and the gradients of the loop's first update."""
+
+    def __init__(self, made: Run, folder: Path) -> None:
+        self.gradients: dict[str, torch.Tensor] = {}
+
+        def model() -> Any:
+            self.system = made.model()
+            for name, parameter in self.system.fusion.named_parameters():
+                if name.endswith("gate"):
+                    torch.nn.init.constant_(parameter, 0.5)
+            self.weights = {name: tensor.clone() for name, tensor in self.system.state_dict().items()}
+            return self.system
+
+        def note(*given: Any) -> None:
+            self.gradients = taken(self.system)
+
+        handle = register_optimizer_step_pre_hook(note)
+        try:
+            train(replace(made, model=model, clip=None, validation=None, steps=1, log_every=1), folder)
+        finally:
+            handle.remove()
+
+
+def taken(system: Any) -> dict[str, torch.Tensor]:
+    return {name: p.grad.clone() for name, p in system.named_parameters() if p.grad is not None}
+
+
+def several() -> Run:
+    """Three streams of texts of several lengths."""
+    long = [replace(d, parts=(d.parts[0], Text("thing " * (1 + i % 5), 1.0))) for i, d in enumerate(pairs(12))]
+    sources = {"pages": (pages(6), pages(2)), "pairs": (long, pairs(4)), "clips": (clips(4), clips(2))}
+    made = run(sources=sources, batch=12)
+    weights = zip(made.data.items(), (1.0, 0.2, 0.03), strict=True)
+    return replace(made, data={name: replace(given, weight=weight) for (name, given), weight in weights})
+
+
 def test_accumulated_gradients_are_the_weighted_sum(tmp_path: Path) -> None:
     """lambda_m multiplies each set's own mean loss: not a mean over the union of all tokens."""
-    made = replace(run(steps=1), log_every=1)
-    made = replace(
-        made,
-        data={name: replace(s, weight=w) for (name, s), w in zip(made.data.items(), (1.0, 0.2, 0.03), strict=True)},
-    )
-    train(made, tmp_path)
+    made = several()
+    begun = Begun(made, tmp_path)
     record = next(json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines())
     expected = record["pages/loss"] + 0.2 * record["pairs/loss"] + 0.03 * record["clips/loss"]
     assert record["loss"] == pytest.approx(expected, rel=1e-5)
+
+    system, by_hand = begun.system, dict[str, torch.Tensor]()
+    system.load_state_dict(begun.weights)
+    for name, given in made.data.items():
+        ((batch, share),) = shuffled(name, given, system.layout, made.seed)(0).parts
+        assert share == 1
+        system.zero_grad()
+        told = system.language.head(system(batch)[:, :-1]).float().log_softmax(-1)
+        nats = -told.gather(-1, batch.tokens[:, 1:, None])[..., 0]
+        weights = batch.weights[:, 1:]
+        ((nats * weights).sum() / weights.sum()).backward()
+        for key, gradient in taken(system).items():
+            by_hand[key] = by_hand.get(key, torch.zeros(())) + given.weight * gradient
+    assert by_hand.keys() == begun.gradients.keys()
+    assert all(float(gradient.abs().max()) > 1e-6 for gradient in by_hand.values())
+    torch.testing.assert_close(begun.gradients, by_hand, atol=1e-6, rtol=1e-5)
+
+
+def test_a_batch_in_parts_has_the_gradients_of_the_whole(tmp_path: Path) -> None:
+    whole = Begun(several(), tmp_path / "whole").gradients
+    for parts in (2, 3):
+        cut = Begun(replace(several(), accumulate=parts), tmp_path / f"{parts}").gradients
+        torch.testing.assert_close(cut, whole, atol=1e-6, rtol=1e-5)
 
 
 def test_fine_tuning_goes_on_with_an_encoder_that_learns(tmp_path: Path) -> None:
