@@ -157,8 +157,7 @@ def adapt(
     """Flamingo in minutes on a CPU: a small connector, few gated layers, and an encoder that sees each picture once.
 
     Departures from the paper: an ImageNet classifier's encoder, made pages where there are none, unchanged pictures,
-    pairs that weigh as much as pages, no looking ahead, and, where
-    they have gates, gated layers at the language model's scale (`fusion.stream`).
+    pairs that weigh as much as pages, no looking ahead, gated layers at the language model's scale (`fusion.stream`).
 
     Args:
         pairs: pictures with a text: an embedded set, a table, or a folder.

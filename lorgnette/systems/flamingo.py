@@ -17,6 +17,7 @@ from lorgnette.connectors import MLPResampler, PerceiverResampler, TransformerRe
 from lorgnette.errors import ConfigError
 from lorgnette.fusion.cross import CrossFusion, CrossLayout, GatedCrossAttention
 from lorgnette.fusion.graft import GraftedFusion, GraftedLayer
+from lorgnette.fusion.inline import apart
 from lorgnette.language import Cache, LanguageModel
 from lorgnette.shapes import Batch
 from lorgnette.vision import VisionEncoder
@@ -78,11 +79,13 @@ class Flamingo(nn.Module):
 
     def forward(self, batch: Batch) -> Float[Tensor, "B T E"]:
         """Hidden states; the head runs only where the loss is taken, or the next token is asked for."""
+        positions, mask = apart(batch)
         frames = None if batch.frames is None else batch.frames.tolist()  # before the encoder has work to be waited for
         patches = self.see(batch.images) if batch.images is not None else batch.patches
-        if patches is None:
-            return self.read(batch, None)
-        return self.read(batch, self.look(patches) if frames is None else self.watch(patches, frames))
+        visual: Tensor | None = None
+        if patches is not None:
+            visual = self.look(patches) if frames is None else self.watch(patches, frames)
+        return self.read(batch, visual, positions=positions, mask=mask)
 
 
 def build(

@@ -6,43 +6,19 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from flamingo_made import PICTURES, WEB, built, picture
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lorgnette.data.chunks import AHEAD
-from lorgnette.document import Audio, Document, Image, Part, Text, Video
+from lorgnette.document import Audio, Document, Part, Text, Video
 from lorgnette.errors import ContextError, DataError
 from lorgnette.features import precompute
 from lorgnette.fusion.cross import GatedCrossAttention, Segments
 from lorgnette.incontext.decoding import Decoding
 from lorgnette.incontext.engine import Engine
 from lorgnette.incontext.requests import Request
-from lorgnette.systems.flamingo import END, Flamingo, build
-
-
-def built(opened: float, **options: Any) -> Flamingo:
-    torch.manual_seed(0)
-    small: dict[str, Any] = {
-        "language": "tiny-random",
-        "vision": "tiny-random",
-        "queries": 5,
-        "depth": 2,
-        "connector_width": 24,
-        "connector_heads": 4,
-        "frames": 3,
-        "every": 2,
-        "heads": 4,
-        "head_width": 8,
-        "size": 32,
-        "precision": "fp32",
-    }
-    system = build(**(small | options)).eval()
-    for name, parameter in system.fusion.named_parameters():
-        if name.endswith("gate"):
-            torch.nn.init.constant_(parameter, opened)
-    torch.nn.init.normal_(system.language.added)
-    return system
-
+from lorgnette.systems.flamingo import END, Flamingo
 
 ABLATIONS: dict[str, dict[str, Any]] = {
     "as in the paper": {},
@@ -65,14 +41,6 @@ def system() -> Flamingo:
 @pytest.fixture(scope="module", params=ABLATIONS)
 def ablated(request: pytest.FixtureRequest) -> Flamingo:
     return built(0.7, **ABLATIONS[request.param])
-
-
-def picture(seed: int) -> Image:
-    return Image(np.random.default_rng(seed).integers(0, 255, (20, 24, 3), dtype=np.uint8))
-
-
-PICTURES = [picture(i) for i in range(4)]
-WEB = Document((Text("Before."), PICTURES[0], Text("One."), PICTURES[1], Text("Two.")), key="page")
 
 
 @torch.inference_mode()
@@ -211,51 +179,6 @@ def test_a_gated_layer_asks_no_tensor_for_its_values():
         layer = GatedCrossAttention(8, 6, heads=2, head_width=4).to("meta")
         pictures = layer.keys_values(torch.empty(3, 5, 6, device="meta"))
         assert layer(torch.empty(2, 4, 8, device="meta"), pictures, Segments(**told)).shape == (2, 4, 8)
-
-
-@pytest.fixture(scope="module")
-def grafted() -> Flamingo:
-    return built(0.7, graft=2)
-
-
-@torch.inference_mode()
-def test_a_closed_graft_is_the_plain_language_model():
-    system = built(0.0, graft=2)
-    batch = system.layout([WEB])
-    assert torch.equal(system(batch), system.language(system.language.embed(batch.tokens)))
-
-
-def test_a_graft_learns_and_asks_no_gradient_of_the_language_model(grafted):
-    grafted.requires_grad_(False)
-    for part in (grafted.fusion, grafted.connector):
-        part.requires_grad_(True)
-    inside = []
-    handles = [
-        block.register_forward_hook(lambda *given: inside.append(given[2])) for block in grafted.language._blocks()
-    ]
-    grafted(grafted.layout([WEB])).square().sum().backward()
-    for handle in handles:
-        handle.remove()
-    assert len(inside) == len(blocks)
-    assert not any(out.requires_grad for out in inside), "it is run as it is"
-    for name, parameter in [*grafted.fusion.named_parameters(), *grafted.connector.named_parameters()]:
-        assert parameter.grad is not None, name
-    grafted.zero_grad()
-
-
-@torch.inference_mode()
-def test_in_a_graft_too_a_word_looks_at_pictures_before_it(grafted):
-    one, other = (grafted(grafted.layout([Document((Text("Before."), p, Text("after")))])) for p in PICTURES[:2])
-    alone = grafted(grafted.layout([Document((Text("Before."),))]))
-    before = alone.shape[1]
-    torch.testing.assert_close(one[:, :before], alone, atol=1e-5, rtol=0)
-    torch.testing.assert_close(other[:, :before], alone, atol=1e-5, rtol=0)
-    assert not torch.allclose(one[:, before:], other[:, before:])
-    batch = grafted.layout([WEB])
-    plain = grafted.language(grafted.language.embed(batch.tokens))
-    assert not torch.allclose(grafted(batch)[:, 0], plain[:, 0]), (
-        "but for its first layers, which every word goes through"
-    )
 
 
 PARTS: list[Part] = [*PICTURES, *map(Text, ("This is", " a thing", "\n", "x"))]
