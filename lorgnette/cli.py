@@ -16,6 +16,7 @@ from lorgnette.errors import LorgnetteError
 COMMANDS = {
     "quickstart": "teach Gemma 3 270M to see the embedded pictures, and write a report",
     "teach": "the same with your own pictures: captions, classes, or questions and answers",
+    "tokenizer": "learn a vocabulary from captions and texts, for systems that learn their words themselves",
     "train": "run a recipe, such as frozen.pretrain",
     "plan": "what training a recipe takes: parameters, memory, FLOPs, and whether a machine is enough",
     "evaluate": "ask a trained model the questions of a task, with examples in the prompt",
@@ -63,12 +64,14 @@ def run(name: str, arguments: list[str]) -> None:
         from lorgnette.claims import claims as command
     elif name == "benchmark":
         from lorgnette.benchmark import benchmark as command
+    elif name == "tokenizer":
+        from lorgnette.vocabulary import tokenizer as command
     elif name in ("compare", "rate"):
         from lorgnette import verdicts
 
         command = {"compare": verdicts.compare, "rate": verdicts.rate}[name]
     elif name in ("train", "plan"):
-        from lorgnette.recipes import clip, flamingo, flamingo_tuning, frozen
+        from lorgnette.recipes import clip, flamingo, flamingo_tuning, frozen, simvlm
 
         recipes: dict[str, Callable[..., Any]] = {
             "frozen.pretrain": frozen.pretrain,
@@ -77,6 +80,8 @@ def run(name: str, arguments: list[str]) -> None:
             "flamingo.adapt": flamingo_tuning.adapt,
             "flamingo.finetune": flamingo_tuning.finetune,
             "clip.pretrain": clip.pretrain,
+            "simvlm.pretrain": simvlm.pretrain,
+            "simvlm.adapt": simvlm.adapt,
         }
         made = {recipe: in_folder(recipe, function) for recipe, function in recipes.items()}
         if name == "plan":

@@ -99,6 +99,11 @@ def parted(batch: Batch) -> tuple[Int[Tensor, "B"], Int[Tensor, "B"], Int[Tensor
     return pictures, batch.valid.sum(1) - pictures - told, told
 
 
+def span_tokens(number: int) -> tuple[str, ...]:
+    """What stands for a span that was left out."""
+    return tuple(f"<span{i}>" for i in range(number))
+
+
 def build(
     *,
     tokenizer: str = "tiny-random",
@@ -144,7 +149,7 @@ def build(
         raise ConfigError(f"{heads} heads do not divide a width of {width}", where="simvlm", field="heads")
     words = languages.load_tokenizer(tokenizer)
     if sentinels:
-        words.add([f"<span{i}>" for i in range(sentinels)])
+        words.add(list(span_tokens(sentinels)))
     if stages == 0:
         eyes = linear_patches(width, fit=fit, size=size)
     else:

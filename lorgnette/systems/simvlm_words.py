@@ -83,6 +83,7 @@ class PrefixTransformer(nn.Module):
 
     Args:
         side: patches in a row of a picture; 0 reads text only.
+        vocabulary: rows of the table of tokens; None is one for each token.
         context: the most words of a text, prefix and suffix together.
         dropout, drop_path: of the encoder alone; `drop_path` grows from block to block up to this.
 
@@ -103,11 +104,12 @@ class PrefixTransformer(nn.Module):
         stack: Stack = "encoder-decoder",
         dropout: float = 0.0,
         drop_path: float = 0.0,
+        vocabulary: int | None = None,
     ) -> None:
         super().__init__()
         self.tokenizer, self.width, self.context, self.stack = tokenizer, width, context, stack
         self.name = f"simvlm-{stack}-{layers}x{width}"
-        self.vocab_size, self.gradient_checkpointing = len(tokenizer), False
+        self.vocab_size, self.gradient_checkpointing = vocabulary or len(tokenizer), False
         self.tokens = nn.Embedding(self.vocab_size, width)
         self.positions = nn.Embedding(context + 1, width)
         self.dropout = nn.Dropout(dropout)

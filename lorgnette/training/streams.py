@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from lorgnette.data.source import Source
+from lorgnette.data.source import Mixture, Source
 from lorgnette.document import Document
 from lorgnette.errors import DataError
 from lorgnette.run import Stream
@@ -129,7 +129,14 @@ class Loader:
 def shuffled(name: str, stream: Stream, layout: Collate, seed: int, *, parts: int = 1, pin: bool = False) -> Loader:
     """The endless, shuffled loader of a training stream; streams of different names have different orders."""
     own = int(np.random.SeedSequence([seed, zlib.crc32(name.encode())]).generate_state(1)[0])
-    order = grain.MapDataset.range(len(stream.source)).shuffle(seed=own).repeat()
+    order: Any = grain.MapDataset.range(len(stream.source)).shuffle(seed=own).repeat()
+    if isinstance(stream.source, Mixture):
+        ends = stream.source.ends
+        orders = [
+            grain.MapDataset.range(first, end).shuffle(seed=(own + k) % 2**32).repeat()
+            for k, (first, end) in enumerate(zip([0, *ends[:-1]], ends, strict=True))
+        ]
+        order = grain.MapDataset.mix(orders, weights=stream.source.shares)
     return Loader(
         name, stream.source, layout, order.__getitem__, stream.batch, parts, augment=stream.augment, seed=own, pin=pin
     )
