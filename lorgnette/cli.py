@@ -71,7 +71,7 @@ def run(name: str, arguments: list[str]) -> None:
 
         command = {"compare": verdicts.compare, "rate": verdicts.rate}[name]
     elif name in ("train", "plan"):
-        from lorgnette.recipes import clip, flamingo, flamingo_tuning, frozen, simvlm
+        from lorgnette.recipes import clip, flamingo, flamingo_tuning, frozen, simvlm, simvlm_tuning
 
         recipes: dict[str, Callable[..., Any]] = {
             "frozen.pretrain": frozen.pretrain,
@@ -82,6 +82,8 @@ def run(name: str, arguments: list[str]) -> None:
             "clip.pretrain": clip.pretrain,
             "simvlm.pretrain": simvlm.pretrain,
             "simvlm.adapt": simvlm.adapt,
+            "simvlm.finetune": simvlm_tuning.finetune,
+            "simvlm.classify": simvlm_tuning.classify,
         }
         made = {recipe: in_folder(recipe, function) for recipe, function in recipes.items()}
         if name == "plan":

@@ -36,6 +36,7 @@ class Batch:
         patches: what the vision encoder made of them, where that is known already (a frozen encoder run once).
         frames: where some media are clips: how many of the N images each of the batch's distinct media takes, in order.
             `media` then counts these. None: one each.
+        labels: the share of each of a classifier's A answers in what is right; None elsewhere.
         keys: the documents' keys, for errors and predictions.
     """
 
@@ -48,6 +49,7 @@ class Batch:
     patches: Float[Tensor, "N P D"] | None = None
     frames: Int[Tensor, "L"] | None = None
     latest: Int[Tensor, "B T"] | None = None
+    labels: Float[Tensor, "B A"] | None = None
     keys: tuple[str, ...] = ()
 
     def to(self, device: torch.device | str, *, non_blocking: bool = False) -> "Batch":

@@ -7,7 +7,9 @@ suffix words B n --language: causal, looking at the memory <--------------------
 Everything learns. What is prefix and what suffix, the document says (`simvlm_layout.py`).
 """
 
-from typing import Literal
+import math
+from collections.abc import Mapping
+from typing import Any, Literal
 
 import torch
 from jaxtyping import Bool, Float, Int, Shaped
@@ -21,7 +23,7 @@ from lorgnette.nn import causal
 from lorgnette.shapes import Batch
 from lorgnette.systems.simvlm_layout import PrefixLayout
 from lorgnette.systems.simvlm_words import Memory, PrefixTransformer, Stack
-from lorgnette.vision.stages import Stages, linear_patches, load_stages
+from lorgnette.vision.stages import PATCH, Stages, linear_patches, load_stages
 
 
 class SimVLM(nn.Module):
@@ -50,13 +52,7 @@ class SimVLM(nn.Module):
 
     def encode(self, batch: Batch, visual: Float[Tensor, "N P E"] | None) -> dict[str, Shaped[Tensor, "B *S"]]:
         """Reads the prefix of every document: all of it, where nothing carries loss."""
-        pictures, prefix, _ = parted(batch)
-        places = torch.arange(int(prefix.max()), device=prefix.device)
-        tokens = batch.tokens.gather(1, (pictures[:, None] + places).clamp(max=batch.tokens.shape[1] - 1))
-        seen, patches = pictures > 0, None
-        if visual is not None and batch.media.shape[1]:
-            patches = visual[batch.media[:, 0].clamp(min=0)]
-        return self.language.encode(patches, seen, tokens, prefix, self.vision.side)
+        return encoded(self.language, batch, visual, self.vision.side)
 
     def read(
         self,
@@ -91,6 +87,24 @@ class SimVLM(nn.Module):
         return whole.index_put((rows, at[rows, columns]), hidden[rows, columns])
 
 
+def encoded(
+    language: PrefixTransformer, batch: Batch, visual: Float[Tensor, "N P E"] | None, side: int, number: int = 0
+) -> Memory:
+    """What is kept of every document's prefix.
+
+    Args:
+        side: patches in a row of a picture.
+        number: of the picture that is read, where a document has several.
+    """
+    pictures, prefix, _ = parted(batch)
+    places = torch.arange(int(prefix.max()), device=prefix.device)
+    tokens = batch.tokens.gather(1, (pictures[:, None] + places).clamp(max=batch.tokens.shape[1] - 1))
+    seen, patches = pictures > 0, None
+    if visual is not None and batch.media.shape[1]:
+        patches = visual[batch.media[:, number].clamp(min=0)]
+    return language.encode(patches, seen, tokens, prefix, side)
+
+
 def parted(batch: Batch) -> tuple[Int[Tensor, "B"], Int[Tensor, "B"], Int[Tensor, "B"]]:
     """For every document the positions of its picture, of the prefix's words and of the suffix's."""
     pictures = (batch.slots >= 0).sum(1)
@@ -102,6 +116,12 @@ def parted(batch: Batch) -> tuple[Int[Tensor, "B"], Int[Tensor, "B"], Int[Tensor
 def span_tokens(number: int) -> tuple[str, ...]:
     """What stands for a span that was left out."""
     return tuple(f"<span{i}>" for i in range(number))
+
+
+def patches(arguments: Mapping[str, Any]) -> int:
+    """Patches in a row of the pictures of a system that `build` makes of these arguments."""
+    stride = 2 ** (arguments["stages"] + 1) if arguments["stages"] else PATCH
+    return math.ceil(arguments["size"] / stride)
 
 
 def build(

@@ -56,6 +56,12 @@ def _simvlm() -> Callable[..., nn.Module]:
     return build
 
 
+def _simvlm_classes() -> Callable[..., nn.Module]:
+    from lorgnette.systems.simvlm_classes import build
+
+    return build
+
+
 def _prefix_tuning() -> Callable[..., nn.Module]:
     from lorgnette.systems.prefix_tuning import build
 
@@ -67,6 +73,7 @@ BUILDERS: dict[str, Callable[[], Callable[..., nn.Module]]] = {
     "clip": _clip,
     "flamingo": _flamingo,
     "simvlm": _simvlm,
+    "simvlm_classes": _simvlm_classes,
     "prefix_tuning": _prefix_tuning,
 }
 """The `build` function of every system, imported when it is needed, for each pulls in its own backbones."""
@@ -211,6 +218,8 @@ def load(folder: str | Path, *, device: torch.device | str = "cpu") -> nn.Module
 def begin_with(system: nn.Module, start: str) -> None:
     """Copies what a run or checkpoint learnt into a system that is to learn on.
 
+    What else a system has, such as a new head, it lists as patterns of names in its attribute `fresh`.
+
     Raises:
         CheckpointError: there is none, it is damaged, or belongs to another system, language model or vocabulary.
     """
@@ -221,7 +230,12 @@ def begin_with(system: nn.Module, start: str) -> None:
     if config.get("vocabulary") and config["vocabulary"] != vocabulary_of(system):
         fix = "Put back the tokenizer's own files."
         raise CheckpointError("trained with another vocabulary", where=path, field="tokenizer", fix=fix)
-    put(system, load_tensors(path / MODEL), path / MODEL)
+    tensors = load_tensors(path / MODEL)
+    fresh: Iterable[str] = getattr(system, "fresh", ())
+    for name, own in _tensors(system).items():
+        if name not in tensors and any(fnmatchcase(name, pattern) for pattern in fresh):
+            tensors[name] = own
+    put(system, tensors, path / MODEL)
 
 
 def load_tensors(path: Path) -> dict[str, Tensor]:

@@ -21,6 +21,9 @@ from lorgnette.vision.transform import Fill, Fit, Transform
 
 INSTEAD = "Start from random weights, or put the weights into the hub's cache."
 
+PATCH = 16
+"""Pixels of a side of a linear patch."""
+
 
 class Stages(VisionEncoder):
     """A grid of `side * side` patches, row by row; one vector is their mean.
@@ -111,7 +114,7 @@ def load_stages(
     return Stages(model, _transform(size, mean, std, fit, fill), identity, width, stride).eval()
 
 
-def linear_patches(width: int, *, patch: int = 16, fit: Fit = "pad", size: int = 224, fill: Fill = "mean") -> Stages:
+def linear_patches(width: int, *, patch: int = PATCH, fit: Fit = "pad", size: int = 224, fill: Fill = "mean") -> Stages:
     """One linear map of every patch, as in ViT: the ablation without convolutions.
 
     Raises:
