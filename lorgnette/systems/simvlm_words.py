@@ -215,7 +215,8 @@ class PrefixTransformer(nn.Module):
         """
         before = Cache() if cache is None else cache
         keys = steps if before.positions is None else torch.cat([before.positions, steps], 1)
-        at = memory["begin"][:, None] + steps
+        # Only padding goes beyond: a short suffix beside a long one, after a long prefix.
+        at = (memory["begin"][:, None] + steps).clamp(max=self.context)
         x, reading = self.embed(tokens, at), ForwardCache(before)
         for i, block in enumerate(self.decoder):
             assert isinstance(block, Layer)

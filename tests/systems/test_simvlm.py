@@ -120,6 +120,15 @@ def test_padding_changes_nothing(system: SimVLM) -> None:
         torch.testing.assert_close(objective(system, batch)["loss"], loss, atol=0, rtol=0)
 
 
+def test_a_long_prefix_beside_a_long_suffix(system: SimVLM) -> None:
+    documents = [pair(0, "x" * 45, "yz"), pair(1, "x", "y" * 46)]
+    with torch.no_grad():
+        hidden = system(system.layout(documents))
+        for row, document in enumerate(documents):
+            alone = system(system.layout([document]))[0]
+            torch.testing.assert_close(hidden[row, : len(alone)], alone, atol=2e-5, rtol=0)
+
+
 def test_a_text_alone_does_not_see_the_batchs_pictures(system: SimVLM) -> None:
     batch = system.layout([pair(0, "a", "bc"), alone("hello", " you")])
     assert batch.images is not None
