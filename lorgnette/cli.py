@@ -7,7 +7,7 @@ import inspect
 import sys
 from collections.abc import Callable
 from dataclasses import replace
-from functools import wraps
+from functools import partial, wraps
 from pathlib import Path
 from typing import Any
 
@@ -88,10 +88,16 @@ def run(name: str, arguments: list[str]) -> None:
         made = {recipe: in_folder(recipe, function) for recipe, function in recipes.items()}
         if name == "plan":
             from lorgnette.planning import planned, published
-            from lorgnette.systems.flamingo_sizes import SIZES
+            from lorgnette.systems import flamingo_sizes, simvlm_sizes
 
             made = {recipe: planned(recipe, function) for recipe, function in recipes.items()}
-            made |= {f"flamingo.{size}": published(size) for size in SIZES}
+            for size, row in flamingo_sizes.SIZES.items():
+                built, policy = partial(flamingo_sizes.sized, size), flamingo_sizes.POLICY
+                made[f"flamingo.{size}"] = published(f"Flamingo-{size}", built, policy, row.paper, pictures=5)
+            for size in simvlm_sizes.SIZES:
+                whole = {"total": simvlm_sizes.PAPER[size]} if size in simvlm_sizes.PAPER else {}
+                build, policy = partial(simvlm_sizes.sized, size), simvlm_sizes.POLICY
+                made[f"simvlm.{size}"] = published(f"SimVLM-{size}", build, policy, whole, pictures=1)
         tyro.extras.subcommand_cli_from_dict(
             made,
             prog=f"lorgnette {name}",

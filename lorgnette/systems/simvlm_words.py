@@ -20,6 +20,7 @@ from timm.layers import DropPath
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from lorgnette.flops import Product, Work, dense
 from lorgnette.language import Cache, Tokenizer
 from lorgnette.language.cache import ForwardCache
 from lorgnette.nn import Attention, Block, FeedForward, RelativeAttention, causal
@@ -225,6 +226,27 @@ class PrefixTransformer(nn.Module):
         if cache is not None:
             cache.layers, cache.positions = [reading.read[i] for i in range(self.num_blocks)], keys
         return self.norm(x)
+
+    def work(self, tokens: int, patches: int) -> Work:
+        """What a document with `patches` of a picture and so many words costs, half of them read and half told."""
+        prefix, told = patches + tokens // 2, tokens - tokens // 2
+        found = Work(logits=told * self.vocab_size, blocks=len(self.encoder) + self.num_blocks)
+        for block in (*self.encoder, *self.decoder):
+            assert isinstance(block, Layer)
+            maps, cross, width = block.attention, block.cross, self.width
+            reads = cross is None and (block in self.encoder or block is not self.decoder[-1])
+            tells = block not in self.encoder
+            both = prefix * reads + told * tells
+            seen = cross if cross is not None else maps if tells else None  # whose keys and values are kept
+            parts: list[tuple[nn.Module, int]] = [(maps, both), (block.ffn, both)]
+            parts += [] if seen is None else [(seen.key, prefix), (seen.value, prefix)]
+            parts += [] if cross is None else [(cross.query, told), (cross.output, told)]
+            found.products += [product for part, positions in parts for product in dense(part, positions).products]
+            found.attention += 4 * width * (prefix * prefix * reads + told * (told + prefix) * tells)
+            found.normed += (2 * both + told * (cross is not None)) * width
+        found.kept = (prefix * len(self.encoder) + told * self.num_blocks) * self.width
+        found.products.append(Product(self.tokens.weight, told, told * self.width, found.logits))
+        return found
 
     def _through(self, function: Callable[..., Tensor], *given: Tensor | None) -> Tensor:
         if self.gradient_checkpointing and torch.is_grad_enabled():
