@@ -40,7 +40,7 @@ class PatchBias(nn.Module):
 
     def forward(self, side: int) -> Float[Tensor, "H P P"]:
         """Among the patches of a picture of `side` rows and columns, P = side * side."""
-        table = self.table
+        table: Tensor = self.table
         if side != self.side:
             size = 2 * side - 1
             table = interpolate(table[None], size=(size, size), mode="bilinear", align_corners=True)[0]

@@ -101,10 +101,12 @@ def pretrain(
         sources: pairs for training and for validation, and texts, instead of names.
     """
     require(not (decoder_only and objective == "causal-lm"), "decoder_only", "causal-lm has one stack already")
+    train: Source
+    alone: Source | None
     if sources is None:
         require(len(pairs) > 0, "pairs", "there are none", "Name an embedded set, a table or a folder.")
         opened = [open_data(name) for name in pairs]
-        train, validation = Concat(*(one[0] for one in opened)), Concat(*(one[1] for one in opened))
+        train, validation = (Concat(*(one[part] for one in opened)) for part in (0, 1))
         alone = Concat(*map(open_texts, texts)) if texts else None
     else:
         train, validation, alone = sources

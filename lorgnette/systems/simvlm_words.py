@@ -155,7 +155,7 @@ class PrefixTransformer(nn.Module):
 
     def head_parameters(self) -> list[nn.Parameter]:
         """The table of tokens."""
-        return [self.tokens.weight]
+        return list(self.tokens.parameters())
 
     def encode(
         self,
@@ -245,7 +245,8 @@ class PrefixTransformer(nn.Module):
             found.attention += 4 * width * (prefix * prefix * reads + told * (told + prefix) * tells)
             found.normed += (2 * both + told * (cross is not None)) * width
         found.kept = (prefix * len(self.encoder) + told * self.num_blocks) * self.width
-        found.products.append(Product(self.tokens.weight, told, told * self.width, found.logits))
+        (table,) = self.head_parameters()
+        found.products.append(Product(table, told, told * self.width, found.logits))
         return found
 
     def _through(self, function: Callable[..., Tensor], *given: Tensor | None) -> Tensor:

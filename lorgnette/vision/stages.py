@@ -6,6 +6,7 @@ theirs, fixed.
 """
 
 import math
+from collections.abc import Sequence
 
 import timm
 import torch
@@ -23,6 +24,8 @@ INSTEAD = "Start from random weights, or put the weights into the hub's cache."
 
 PATCH = 16
 """Pixels of a side of a linear patch."""
+GREY = (0.5, 0.5, 0.5)
+"""Mean and deviation of each channel where no weights ask for others."""
 
 
 class Stages(VisionEncoder):
@@ -109,7 +112,7 @@ def load_stages(
     width, stride = model.feature_info.channels()[-1], model.feature_info.reduction()[-1]
     if pretrained:
         model = freeze_batch_norm_2d(model)
-    mean, std = (published.mean, published.std) if pretrained and published else ((0.5,) * 3, (0.5,) * 3)
+    mean, std = (published.mean, published.std) if pretrained and published else (GREY, GREY)
     identity = f"{name}-stages{stages}" + ("" if pretrained else "-groupnorm")
     return Stages(model, _transform(size, mean, std, fit, fill), identity, width, stride).eval()
 
@@ -123,10 +126,16 @@ def linear_patches(width: int, *, patch: int = PATCH, fit: Fit = "pad", size: in
     if size % patch:
         raise ConfigError(f"{size} pixels are no multiple of its patches of {patch}", where="patches", field="size")
     model = nn.Conv2d(3, width, patch, stride=patch)
-    return Stages(model, _transform(size, (0.5,) * 3, (0.5,) * 3, fit, fill), f"patches{patch}", width, patch).eval()
+    return Stages(model, _transform(size, GREY, GREY, fit, fill), f"patches{patch}", width, patch).eval()
 
 
-def _transform(
-    size: int, mean: tuple[float, float, float], std: tuple[float, float, float], fit: Fit, fill: Fill
-) -> Transform:
-    return Transform(size, tuple(mean), tuple(std), fit, shorter=size, interpolation=Resampling.BICUBIC, fill=fill)
+def _transform(size: int, mean: Sequence[float], std: Sequence[float], fit: Fit, fill: Fill) -> Transform:
+    return Transform(
+        size,
+        (mean[0], mean[1], mean[2]),
+        (std[0], std[1], std[2]),
+        fit,
+        shorter=size,
+        interpolation=Resampling.BICUBIC,
+        fill=fill,
+    )
