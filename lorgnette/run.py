@@ -105,6 +105,7 @@ class Run:
         clip: the largest global norm of the gradient; None does not clip.
         turns: streams take turns, one to an update: the ablation of adding up their gradients ("round robin").
         accumulate: parts a batch is cut into, to save memory; their losses are averaged by the weight of their tokens.
+        pack: lay short documents side by side in a row instead of padding each to the longest; the loss is the same.
         precision: "bf16" runs the forward pass under autocast.
         gradient_checkpointing: the language model recomputes its blocks in backward, to save memory.
         validation: documents for a validation loss, under the first stream's objective and batch size.
@@ -131,6 +132,7 @@ class Run:
     clip: float | None = None
     turns: bool = False
     accumulate: int = 1
+    pack: bool = False
     precision: Literal["fp32", "bf16"] = "fp32"
     gradient_checkpointing: bool = False
     seed: int = 0
@@ -184,6 +186,7 @@ class Run:
             "clip",
             "turns",
             "accumulate",
+            "pack",
             "precision",
             "gradient_checkpointing",
             "seed",

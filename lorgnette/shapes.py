@@ -30,6 +30,8 @@ class Batch:
         slots: which embedding of the sample's media stands at this position, counted as `m * Q + q`; -1 for text.
         latest: which of its sample's media a position looks at, by default the one it saw last, itself included; -1
             where there is none. None where no media are read so.
+        documents: where rows hold several documents: which of its row's a position belongs to, counted from 0; -1 at
+            padding. None: one each. `media_documents` says the same of each of the row's media.
         media: for every sample, the row of `images` of each of its media; -1 where it has fewer.
         images: the distinct pictures of the batch, preprocessed; None where there are none or `patches` is given. Of a
             clip, its frames, one after the other.
@@ -50,7 +52,14 @@ class Batch:
     frames: Int[Tensor, "L"] | None = None
     latest: Int[Tensor, "B T"] | None = None
     labels: Float[Tensor, "B A"] | None = None
+    documents: Int[Tensor, "B T"] | None = None
+    media_documents: Int[Tensor, "B M"] | None = None
     keys: tuple[str, ...] = ()
+
+    @property
+    def size(self) -> int:
+        """Documents."""
+        return len(self.tokens) if self.documents is None else int((self.documents.amax(1) + 1).sum())
 
     def to(self, device: torch.device | str, *, non_blocking: bool = False) -> "Batch":
         """The same batch with every tensor on `device`."""

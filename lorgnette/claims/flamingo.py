@@ -87,6 +87,7 @@ ASKED = "kinds and names after 4 worked examples"
 CLAIMS = (
     Claim("gates open", f"After training the mean |tanh| of all gates is above {OPEN}", str(OPEN)),
     Claim("deeper gates open more", "Mean |tanh| in the deeper half of the gated layers", "the shallower half"),
+    Claim("gates matter", "Fewer nats per token of held-out captions than with gates closed", "the same arm, closed"),
     Claim("accumulation > turns, captions", "Fewer nats per token of held-out captions", "turns"),
     Claim("accumulation > turns, pages", "Fewer nats per token of held-out pages", "turns"),
     *_few("accumulation > turns", f"Gradients of all streams in one update: more {ASKED}", "turns"),
@@ -159,6 +160,8 @@ def run(plan: Plan, folder: Path, seed: int, say: Callable[[str], None]) -> list
             read["untouched"] = nats(untouched, system.layout, texts)
         if name in ("base", "unfrozen"):
             read |= {name: _text(system, texts), f"{name}, closed": _text(_closed(system), texts)}
+        if name == "base":
+            shut = nats(system, system.layout, captions)
     base = found["base"]
     perplexity = {name: math.exp(float(values.mean())) for name, values in read.items()}
     write_json(folder / "text.json", perplexity)
@@ -184,6 +187,7 @@ def run(plan: Plan, folder: Path, seed: int, say: Callable[[str], None]) -> list
     groups = [document.cluster for document in held]
     topics = [document.cluster for document in texts]
     lower = {
+        "gates matter": (shut - base.captions, groups),
         "accumulation > turns, captions": (found["turns"].captions - base.captions, groups),
         "accumulation > turns, pages": (found["turns"].pages - base.pages, groups),
         "last > all previous, pages": (found["all-previous"].pages - base.pages, groups),

@@ -163,6 +163,8 @@ class CrossFusion(nn.Module):
         latest = batch.latest[..., None]
         if self.all_previous:
             here = (torch.arange(media.shape[1], device=media.device) <= latest) & seen[:, None]
+            if batch.documents is not None and batch.media_documents is not None:
+                here &= batch.documents[..., None] == batch.media_documents[:, None]
             old = known[:, None].expand(-1, latest.shape[1], -1)
             segments = Segments.of_several(torch.cat([earlier, media], 1), torch.cat([old, here], 2))
         else:

@@ -1,13 +1,17 @@
 """Visual embeddings stand among the words, wherever the picture stands in the document (Frozen, MAnTiS, PromptFuse)."""
 
+from collections.abc import Sequence
 from typing import ClassVar
 
-from jaxtyping import Float
+import torch
+from jaxtyping import Bool, Float, Int
 from torch import Tensor, where
 
 from lorgnette.document import Document, Image, Text, Video
 from lorgnette.errors import ContextError, DataError
 from lorgnette.layout import Layout, Span
+from lorgnette.nn.masks import block_diagonal, causal
+from lorgnette.packing import pack
 from lorgnette.shapes import Batch
 
 
@@ -43,6 +47,10 @@ class InlineLayout(Layout):
             )
         return spans
 
+    def packed(self, documents: Sequence[Document]) -> Batch:
+        """As a call, with several documents in a row (`packing.pack`); to be read at `apart`'s positions and mask."""
+        return pack(self(documents), self.queries)
+
     def picture(self, part: Image | Video) -> Span:
         """What a picture becomes: its embeddings' places."""
         return Span(picture=self.shown(part))
@@ -55,3 +63,17 @@ def insert(words: Float[Tensor, "B T E"], visual: Float[Tensor, "N Q E"], batch:
     picture = batch.media.gather(1, (batch.slots.clamp(min=0) // queries))
     shown = visual[picture.clamp(min=0), batch.slots.clamp(min=0) % queries]
     return where(here.unsqueeze(-1), shown.to(words.dtype), words)
+
+
+def apart(batch: Batch) -> tuple[Int[Tensor, "B T"] | None, Bool[Tensor, "B T T"] | None]:
+    """Positions and mask under which documents of one row do not know of each other; None where each has its own row.
+
+    Positions begin anew with every document.
+    """
+    if batch.documents is None:
+        return None, None
+    length, device = batch.documents.shape[1], batch.documents.device
+    places = torch.arange(length, device=device).expand_as(batch.documents)
+    begins = batch.documents.diff(dim=1, prepend=batch.documents[:, :1]) != 0
+    positions = places - where(begins, places, 0).cummax(1).values
+    return positions, causal(length, device) & block_diagonal(batch.documents)

@@ -21,7 +21,8 @@ def match(fusion: CrossFusion, language: LanguageModel) -> None:
 
     Hidden states grow from block to block in many language models (Gemma 3 270M: from 1 to 600), while a layer as it is
     initialised adds about 1: behind a gate that opens slowly it would not be heard for thousands of updates. Gates stay
-    at zero, and the whole is still exactly the language model.
+    at zero, and the whole is still exactly the language model. What has no gate stays as it is initialised: nothing
+    would close it, and the language model would be drowned from the first update on.
     """
     tokenizer = language.tokenizer
     begin = [] if tokenizer.bos is None else [tokenizer.bos]
@@ -37,8 +38,8 @@ def match(fusion: CrossFusion, language: LanguageModel) -> None:
         language(language.embed(tokens), before_block=listen)
         for block, layer in zip(fusion.blocks, fusion.layers, strict=True):
             assert isinstance(layer, GatedCrossAttention)
-            maps: list[nn.Linear] = [layer.attention.output]
-            if isinstance(layer.ffn, FeedForward):
+            maps: list[nn.Linear] = [] if layer.gate is None else [layer.attention.output]
+            if layer.ffn_gate is not None and isinstance(layer.ffn, FeedForward):
                 maps.append(layer.ffn.narrow)
             for linear in maps:
                 linear.weight.mul_(loud[block])
@@ -47,8 +48,8 @@ def match(fusion: CrossFusion, language: LanguageModel) -> None:
 def matched(build: Callable[[], Any]) -> Any:
     """Builds a system with gated layers and a resampler for short training: nothing that a picture says is drowned.
 
-    Its gated layers are matched, and the resampler's latents begin small. With latents of size 1 only 2 %
-    of what it first gives, in mean squares, differs between embedded pictures; with these half does.
+    Its gated layers are matched where they have gates, and the resampler's latents begin small. With latents of size 1
+    only 2 % of what it first gives, in mean squares, differs between embedded pictures; with these half does.
     """
     system = build()
     match(system.fusion, system.language)

@@ -76,6 +76,7 @@ def pretrain(
     warmup: int = 5000,
     clip: float | None = 1.0,
     accumulate: int = 1,
+    pack: bool = False,
     autocast: bool = False,
     gradient_checkpointing: bool = False,
     steps: int = 500_000,
@@ -138,6 +139,7 @@ def pretrain(
         warmup: steps of linear warm-up.
         clip: largest norm of the gradient.
         accumulate: parts that a batch is cut into, to save memory.
+        pack: lay short documents side by side in a row, instead of padding each to the longest.
         autocast: compute in bfloat16 where that is safe.
         gradient_checkpointing: compute the language model's blocks again in backward, to save memory.
         steps: updates.
@@ -252,6 +254,7 @@ def pretrain(
         clip=clip,
         turns=turns,
         accumulate=accumulate,
+        pack=pack,
         precision="bf16" if autocast else "fp32",
         gradient_checkpointing=gradient_checkpointing,
         seed=seed,

@@ -51,6 +51,7 @@ def pretrain(
     clip: float | None = None,
     batch: int = 128,
     accumulate: int = 1,
+    pack: bool = False,
     autocast: bool = False,
     gradient_checkpointing: bool = False,
     steps: int = 20_000,
@@ -88,6 +89,7 @@ def pretrain(
         clip: largest norm of the gradient.
         batch: captions per step.
         accumulate: parts that a batch is cut into, to save memory.
+        pack: lay short documents side by side in a row, instead of padding each to the longest.
         autocast: compute in bfloat16 where that is safe; for GPUs, and processors that multiply it natively.
         gradient_checkpointing: compute the language model's blocks again in backward, to save memory.
         steps: at most so many.
@@ -153,6 +155,7 @@ def pretrain(
         schedule=Schedule(schedule, warmup),
         clip=clip,
         accumulate=accumulate,
+        pack=pack,
         precision="bf16" if autocast else "fp32",
         gradient_checkpointing=gradient_checkpointing,
         seed=seed,

@@ -102,6 +102,7 @@ def pretrain(
     """
     require(not (decoder_only and objective == "causal-lm"), "decoder_only", "causal-lm has one stack already")
     train: Source
+    validation: Source
     alone: Source | None
     if sources is None:
         require(len(pairs) > 0, "pairs", "there are none", "Name an embedded set, a table or a folder.")

@@ -16,6 +16,7 @@ from lorgnette import vision as visions
 from lorgnette.connectors import MLPResampler, PerceiverResampler, TransformerResampler
 from lorgnette.errors import ConfigError
 from lorgnette.fusion.cross import CrossFusion, CrossLayout, GatedCrossAttention
+from lorgnette.fusion.inline import apart
 from lorgnette.language import Cache, LanguageModel
 from lorgnette.shapes import Batch
 from lorgnette.vision import VisionEncoder
@@ -78,11 +79,12 @@ class Flamingo(nn.Module):
 
     def forward(self, batch: Batch) -> Float[Tensor, "B T E"]:
         """Hidden states; the head runs only where the loss is taken, or the next token is asked for."""
-        patches = self.see(batch.images) if batch.images is not None else batch.patches
-        if patches is None:
-            return self.read(batch, None)
-        frames = batch.frames
-        return self.read(batch, self.look(patches) if frames is None else self.watch(patches, frames.tolist()))
+        positions, mask = apart(batch)
+        patches, frames = self.see(batch.images) if batch.images is not None else batch.patches, batch.frames
+        visual: Tensor | None = None
+        if patches is not None:
+            visual = self.look(patches) if frames is None else self.watch(patches, frames.tolist())
+        return self.read(batch, visual, positions=positions, mask=mask)
 
 
 def build(

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from lorgnette import language as languages
 from lorgnette import vision as visions
 from lorgnette.connectors import VisualPrefix
-from lorgnette.fusion.inline import InlineLayout, insert
+from lorgnette.fusion.inline import InlineLayout, apart, insert
 from lorgnette.language import Cache, LanguageModel
 from lorgnette.shapes import Batch
 from lorgnette.vision import VisionEncoder
@@ -62,7 +62,8 @@ class Frozen(nn.Module):
     def forward(self, batch: Batch) -> Float[Tensor, "B T E"]:
         """Hidden states; the head runs only where the loss is taken, or the next token is asked for."""
         patches = self.see(batch.images) if batch.images is not None else batch.patches
-        return self.read(batch, None if patches is None else self.look(patches))
+        positions, mask = apart(batch)
+        return self.read(batch, None if patches is None else self.look(patches), positions=positions, mask=mask)
 
 
 def build(

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from lorgnette import language as languages
 from lorgnette.errors import ConfigError
-from lorgnette.fusion.inline import InlineLayout
+from lorgnette.fusion.inline import InlineLayout, apart
 from lorgnette.fusion.prefix import FreePrefix, MappedPrefix
 from lorgnette.language import Cache, LanguageModel
 from lorgnette.shapes import Batch
@@ -61,7 +61,8 @@ class PrefixTuning(nn.Module):
 
     def forward(self, batch: Batch) -> Float[Tensor, "B T E"]:
         """Hidden states of the words; those of the prefix do not exist."""
-        return self.read(batch)
+        positions, mask = apart(batch)
+        return self.read(batch, positions=positions, mask=mask)
 
 
 def build(

@@ -87,7 +87,9 @@ class _Training:
         self.bad = torch.zeros((), device=device)
         optimizer.found_inf = self.bad
         self.identity = identify(self.system, run.system, run.arguments)
-        self.layout: Collate = system.layout
+        if run.pack and not hasattr(system.layout, "packed"):
+            raise ConfigError(f"{run.system} does not read several documents in a row", where="run", field="pack")
+        self.layout: Collate = system.layout.packed if run.pack else system.layout
         self.loaders = {
             name: shuffled(name, stream, self.layout, run.seed, parts=run.accumulate, pin=device.type == "cuda")
             for name, stream in run.data.items()
@@ -196,6 +198,8 @@ class _Training:
                 _add(values, "loss", loss.detach())
                 for key, value in result.items():
                     _add(values, f"{name}/{key}", value.detach() * share)
+            if batches.parts:
+                values[f"{name}/padding"] = torch.tensor(batches.padding)
         gradients = [parameter.grad for parameter in self.learning if parameter.grad is not None]
         norm = get_total_norm(gradients).to(self.device)
         if values:

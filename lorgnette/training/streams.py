@@ -34,12 +34,14 @@ class Loaded:
         parts: batches with their share of the loss; the shares add up to 1. None where every document is broken.
         weight: the number of targets: the sum of the tokens' weights, or the documents where no token has one.
         size: documents.
+        padding: the share of positions that hold nothing.
         broken: for every document left out, its number in the source and what is wrong with it.
     """
 
     parts: list[tuple[Batch, float]]
     weight: float
     size: int
+    padding: float
     broken: dict[int, DataError] = field(default_factory=dict)
 
 
@@ -92,12 +94,14 @@ class Loader:
         batches = [batch for batch in laid if batch is not None]
         totals = [float(batch.weights.sum()) for batch in batches]
         if not any(totals):
-            totals = [float(len(batch.tokens)) for batch in batches]
+            totals = [float(batch.size) for batch in batches]
         whole = sum(totals)
         parts = [
             (b.pinned() if self.pin else b, total / whole) for b, total in zip(batches, totals, strict=True) if total
         ]
-        return Loaded(parts, whole, sum(len(batch.tokens) for batch in batches), broken)
+        places = sum(batch.valid.numel() for batch in batches)
+        padding = 1 - sum(int(batch.valid.sum()) for batch in batches) / max(1, places)
+        return Loaded(parts, whole, sum(batch.size for batch in batches), padding, broken)
 
     def _lay(self, numbered: list[tuple[int, Document]], broken: dict[int, DataError]) -> Batch | None:
         """Lays out what can be; the rest goes to `broken`. Pictures are decoded here, so most errors come up here."""

@@ -130,12 +130,5 @@ def linear_patches(width: int, *, patch: int = PATCH, fit: Fit = "pad", size: in
 
 
 def _transform(size: int, mean: Sequence[float], std: Sequence[float], fit: Fit, fill: Fill) -> Transform:
-    return Transform(
-        size,
-        (mean[0], mean[1], mean[2]),
-        (std[0], std[1], std[2]),
-        fit,
-        shorter=size,
-        interpolation=Resampling.BICUBIC,
-        fill=fill,
-    )
+    means, deviations = (mean[0], mean[1], mean[2]), (std[0], std[1], std[2])
+    return Transform(size, means, deviations, fit, shorter=size, interpolation=Resampling.BICUBIC, fill=fill)
