@@ -9,6 +9,7 @@ twice that in backward. Masks save nothing here: neither the causal one nor wind
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from typing import Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
@@ -88,8 +89,19 @@ class Work:
         return Work(products, number * self.attention, number * self.normed)
 
 
+@runtime_checkable
+class Reckons(Protocol):
+    """A part that knows itself what is applied where, such as an encoder-decoder."""
+
+    def work(self, tokens: int, patches: int) -> Work:
+        """For a sample of so many words, and so many patches of pictures, counted apart."""
+        ...
+
+
 def works(parts: Mapping[str, nn.Module], *, tokens: int, images: int, size: int | None = None) -> dict[str, Work]:
     """Every part's work for a sample of `tokens` positions, those of pictures among words included, and `images`.
+
+    A part that `Reckons` is asked: of SimVLM's transformer `tokens` are words alone.
 
     `vision` and `connector` run on one picture, on their own device: on "meta" that costs nothing. Gated layers are
     taken to look at one picture from every position; all other parts are applied to every position,
@@ -119,6 +131,8 @@ def works(parts: Mapping[str, nn.Module], *, tokens: int, images: int, size: int
     for name, part in parts.items():
         if name in ("vision", "connector"):
             done.setdefault(name, dense(part, images))  # a connector of several maps, or no picture
+        elif isinstance(part, Reckons):
+            done[name] = part.work(tokens, images * queries)
         elif isinstance(part, CrossFusion):
             work = Work(kept=0, blocks=max(1, len(part.blocks)))
             done[name] = crossed(work, part.layers, tokens, images, queries)

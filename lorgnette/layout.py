@@ -76,6 +76,10 @@ class Layout(ABC):
         """Positions that it takes."""
         return self.queries if span.picture is not None and not span.tokens else len(span.tokens)
 
+    def room(self, spans: Sequence[Span]) -> int:
+        """Positions that an answer may take after these."""
+        return self.context - sum(map(self.length, spans))
+
     def shown(self, picture: Image | Video) -> Image | Video:
         """The picture or clip, or the black picture of the blind controls."""
         return _black(self._sight.size) if self.blind else picture

@@ -184,7 +184,7 @@ class Engine:
             longest = max((len(layout.tokenizer.encode(text)) for text in request.candidates), default=0)
             generated = request.decoding.max_tokens if request.decoding else 0
             answer, read = max(longest, generated), sum(map(layout.length, spans))
-            if read + answer > layout.context and not isinstance(self.system, Encodes):
+            if answer > layout.room(spans):
                 problem = f"{read} positions and an answer of {answer} do not fit the context of {layout.context}"
                 raise ContextError(problem, where=document.key, fix="Shorten the text, or show fewer examples.")
 
