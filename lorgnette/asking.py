@@ -20,14 +20,16 @@ from lorgnette.evaluation.run import evaluate_all
 from lorgnette.evaluation.slices import console_tables
 from lorgnette.evaluation.table import Line, console_table
 from lorgnette.evaluation.task import Task
+from lorgnette.incontext.classes import Chooses, Classes
 from lorgnette.incontext.engine import Engine
 from lorgnette.incontext.reading import Prompted
+from lorgnette.incontext.requests import Answers
 from lorgnette.saved import locate
 from lorgnette.training.checkpoint import load
 from lorgnette.training.progress import Display
 
 
-def opened(run: Path) -> tuple[Prompted, str]:
+def opened(run: Path) -> tuple[Prompted | Chooses, str]:
     """The system of a run, and its identity: a hash of what was learnt, of its arguments and its frozen backbones.
 
     It is on a GPU where there is one.
@@ -39,13 +41,25 @@ def opened(run: Path) -> tuple[Prompted, str]:
     if torch.cuda.is_available():  # under torchrun, one for each process of this machine
         device = f"cuda:{int(os.environ.get('LOCAL_RANK', 0)) % torch.cuda.device_count()}"
     system = load(run, device=device)
-    if not isinstance(system, Prompted):
+    if not isinstance(system, (Prompted, Chooses)):
         raise CheckpointError("this system does not answer prompts", where=run)
     digest = hashlib.sha256()
     for path in sorted(locate(run).iterdir()):
         if path.name in ("config.json", "model.safetensors"):
             digest.update(path.read_bytes())
     return system, digest.hexdigest()[:16]
+
+
+def answering(system: Prompted | Chooses, *, batch: int = 64, memory: int = 1 << 30) -> Engine | Classes:
+    """What answers requests with a system.
+
+    Args:
+        batch: prompts that run together.
+        memory: bytes that keys and values of a batch may take.
+    """
+    if isinstance(system, Prompted):
+        return Engine(system, batch_size=batch, memory=memory)
+    return Classes(system, batch_size=batch)
 
 
 def processes() -> tuple[int, int]:
@@ -60,17 +74,18 @@ def processes() -> tuple[int, int]:
     return rank, world
 
 
-def ask_all(engine: Engine, tasks: Sequence[Task], folder: Path, model: str) -> list[Result]:
+def ask_all(answers: Answers, tasks: Sequence[Task], folder: Path, model: str) -> list[Result]:
     """All answers; those that the folder holds already, of the same model to the same prompts, are not asked again.
 
     Args:
+        answers: the model.
         folder: where answers are appended as they come.
         model: the identity of the model.
     """
     rank, world = processes()
     journal = Journal(folder, model=model, part=(rank, world))
     with bar(quiet=rank > 0) as progress:
-        return evaluate_all(engine, tasks, journal=journal, progress=progress)
+        return evaluate_all(answers, tasks, journal=journal, progress=progress)
 
 
 @contextmanager

@@ -10,7 +10,7 @@ from typing import Any, Literal, get_type_hints
 
 import tyro
 
-from lorgnette.asking import ask_all, conclude, opened, processes, writable
+from lorgnette.asking import answering, ask_all, conclude, opened, processes, writable
 from lorgnette.document import Document
 from lorgnette.errors import ConfigError
 from lorgnette.evaluation.few_shot import Benchmark, few_shot
@@ -20,7 +20,6 @@ from lorgnette.evaluation.slices import require
 from lorgnette.evaluation.table import Line
 from lorgnette.evaluation.template import Template
 from lorgnette.features import Sees
-from lorgnette.incontext.engine import Engine
 from lorgnette.incontext.rices import Eyes, Index
 from lorgnette.incontext.selection import Balanced, Fixed, Order, Ordered, Random, Rices, Selection
 
@@ -125,7 +124,7 @@ def benchmark(
         if by is not None:
             require([item.query.meta for item in task.items], by)
         tasks += [task, replace(task, blind=True, calibrated=False)] if blind else [task]
-    results = iter(ask_all(Engine(system, batch_size=batch, memory=memory << 20), tasks, folder, model))
+    results = iter(ask_all(answering(system, batch=batch, memory=memory << 20), tasks, folder, model))
     for k in shots:
         seen = next(results)
         floors = (replace(next(results), name="test-blind"),) if blind else ()

@@ -7,7 +7,7 @@ import inspect
 import sys
 from collections.abc import Callable
 from dataclasses import replace
-from functools import wraps
+from functools import partial, wraps
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from lorgnette.errors import LorgnetteError
 COMMANDS = {
     "quickstart": "teach Gemma 3 270M to see the embedded pictures, and write a report",
     "teach": "the same with your own pictures: captions, classes, or questions and answers",
+    "tokenizer": "learn a vocabulary from captions and texts, for systems that learn their words themselves",
     "train": "run a recipe, such as frozen.pretrain",
     "data": "an index of tars, or documents packed into tars",
     "plan": "what training a recipe takes: parameters, memory, FLOPs, and whether a machine is enough",
@@ -64,6 +65,8 @@ def run(name: str, arguments: list[str]) -> None:
         from lorgnette.claims import claims as command
     elif name == "benchmark":
         from lorgnette.benchmark import benchmark as command
+    elif name == "tokenizer":
+        from lorgnette.vocabulary import tokenizer as command
     elif name in ("compare", "rate"):
         from lorgnette import verdicts
 
@@ -75,7 +78,7 @@ def run(name: str, arguments: list[str]) -> None:
         tyro.extras.subcommand_cli_from_dict(kept, prog="lorgnette data", args=arguments)
         return
     elif name in ("train", "plan"):
-        from lorgnette.recipes import clip, flamingo, flamingo_tuning, frozen
+        from lorgnette.recipes import clip, flamingo, flamingo_tuning, frozen, simvlm, simvlm_tuning
 
         recipes: dict[str, Callable[..., Any]] = {
             "frozen.pretrain": frozen.pretrain,
@@ -84,14 +87,24 @@ def run(name: str, arguments: list[str]) -> None:
             "flamingo.adapt": flamingo_tuning.adapt,
             "flamingo.finetune": flamingo_tuning.finetune,
             "clip.pretrain": clip.pretrain,
+            "simvlm.pretrain": simvlm.pretrain,
+            "simvlm.adapt": simvlm.adapt,
+            "simvlm.finetune": simvlm_tuning.finetune,
+            "simvlm.classify": simvlm_tuning.classify,
         }
         made = {recipe: in_folder(recipe, function) for recipe, function in recipes.items()}
         if name == "plan":
             from lorgnette.planning import planned, published
-            from lorgnette.systems.flamingo_sizes import SIZES
+            from lorgnette.systems import flamingo_sizes, simvlm_sizes
 
             made = {recipe: planned(recipe, function) for recipe, function in recipes.items()}
-            made |= {f"flamingo.{size}": published(size) for size in SIZES}
+            for size, row in flamingo_sizes.SIZES.items():
+                built, policy = partial(flamingo_sizes.sized, size), flamingo_sizes.POLICY
+                made[f"flamingo.{size}"] = published(f"Flamingo-{size}", built, policy, row.paper, pictures=5)
+            for size in simvlm_sizes.SIZES:
+                whole = {"total": simvlm_sizes.PAPER[size]} if size in simvlm_sizes.PAPER else {}
+                build, policy = partial(simvlm_sizes.sized, size), simvlm_sizes.POLICY
+                made[f"simvlm.{size}"] = published(f"SimVLM-{size}", build, policy, whole, pictures=1)
         tyro.extras.subcommand_cli_from_dict(
             made,
             prog=f"lorgnette {name}",

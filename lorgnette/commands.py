@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 import tyro
 
-from lorgnette.asking import ask_all, conclude, opened, processes, writable
+from lorgnette.asking import answering, ask_all, conclude, opened, processes, writable
 from lorgnette.data.emoji import TEST_STYLES, TRAIN_STYLES, VALIDATION_STYLES, Emoji
 from lorgnette.data.named import open_data
 from lorgnette.data.source import Source
@@ -25,7 +25,7 @@ from lorgnette.evaluation.slices import require
 from lorgnette.evaluation.table import Line
 from lorgnette.evaluation.task import Task
 from lorgnette.incontext.decoding import Decoding
-from lorgnette.incontext.engine import Engine
+from lorgnette.incontext.requests import Request
 from lorgnette.prompts import prompt
 
 TaskName = Literal[
@@ -133,7 +133,7 @@ def evaluate(
         raise ConfigError("no number of shots that this task can have", where=task, field="shots")
     # Calibrated, a blind choice is chance by construction; without, it says what the prompt alone gives away.
     both = [one for _, asked in tasks for one in (asked, replace(asked, calibrated=False, blind=True))]
-    results = ask_all(Engine(system, batch_size=batch), both, folder, model)
+    results = ask_all(answering(system, batch=batch), both, folder, model)
     if processes()[0]:
         return
     lines = []
@@ -149,19 +149,26 @@ def caption(
     pictures: tyro.conf.Positional[tuple[Path, ...]],
     /,
     *,
+    prompt: str = "",
     max_tokens: int = 16,
+    min_tokens: int = 0,
+    beams: int = 1,
 ) -> None:
     """Says what pictures show, one line each.
 
     Args:
         run: the folder of a run or a checkpoint.
         pictures: files.
+        prompt: what the caption goes on from, such as "A picture of".
         max_tokens: the most tokens of a caption.
+        min_tokens: the fewest.
+        beams: captions kept at every step of the search; 1 is greedy.
     """
-    documents = [Document((_picture(path),), key=str(path)) for path in pictures]
-    answers = Engine(opened(run)[0]).generate(documents, Decoding(max_tokens))
-    for path, answer in zip(pictures, answers, strict=True):
-        print(f"{path}: {answer.text}")
+    words = (Text(prompt),) if prompt else ()
+    documents = [Document((_picture(path), *words), key=str(path)) for path in pictures]
+    decoding = Decoding(max_tokens, min_tokens, beams=beams)
+    for path, text in zip(pictures, _said(run, documents, decoding), strict=True):
+        print(f"{path}: {text}")
 
 
 def ask(
@@ -187,7 +194,13 @@ def ask(
     support = [Document((_picture(path), Text(asked), Text(f" {said}", weight=1.0))) for path, asked, said in example]
     query = Document((_picture(picture), Text(question)), key=str(picture))
     document = prompt(query, support, induction=induction)
-    print(Engine(opened(run)[0]).generate([document], Decoding(max_tokens))[0].text)
+    print(*_said(run, [document], Decoding(max_tokens)))
+
+
+def _said(run: Path, documents: Sequence[Document], decoding: Decoding) -> list[str]:
+    """The answer of a run's model to each."""
+    replies = answering(opened(run)[0]).run([Request(document, decoding=decoding) for document in documents])
+    return [reply.answer.text for reply in replies if reply.answer is not None]
 
 
 def _picture(path: Path) -> Image:

@@ -2,18 +2,19 @@
 
 import inspect
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import wraps
 from typing import Any
 
 import rich.box
 import rich.table
+from torch import nn
 
 from lorgnette.asking import screen
 from lorgnette.plan import GIB, Machine, Plan, Share, plan
+from lorgnette.policy import Policy
 from lorgnette.run import Run
-from lorgnette.systems import flamingo_sizes
 
 
 def planned(name: str, recipe: Callable[..., Any]) -> Callable[..., None]:
@@ -53,20 +54,28 @@ def planned(name: str, recipe: Callable[..., Any]) -> Callable[..., None]:
     return command
 
 
-def published(size: str) -> Callable[..., None]:
-    """The command line that plans one of Flamingo's published sizes, which takes no memory here."""
+def published(
+    title: str, sized: Callable[[], nn.Module], policy: Policy, paper: Mapping[str, float], *, pictures: int
+) -> Callable[..., None]:
+    """The command line that plans one of a system's published sizes, which takes no memory here.
+
+    Args:
+        sized: builds it on the device "meta".
+        paper: its parameters by part, or in all, as the paper has them.
+        pictures: of a sample, by default.
+    """
 
     def command(
         *,
         memory: float = 80.0,
         devices: int = 1,
         tokens: int = 256,
-        images: int = 5,
+        images: int = pictures,
         samples: int = 8,
         flops: float | None = None,
         gradient_checkpointing: bool = False,
     ) -> None:
-        """What training this size of Flamingo takes, its parameters beside the paper's.
+        """What training this size takes, its parameters beside the paper's.
 
         Args:
             memory: GiB of each device.
@@ -78,16 +87,16 @@ def published(size: str) -> Callable[..., None]:
             gradient_checkpointing: compute the language model's blocks again in backward.
         """
         found = plan(
-            flamingo_sizes.sized(size),
-            flamingo_sizes.POLICY,
+            sized(),
+            policy,
             tokens=tokens,
             images=images,
             machine=Machine(memory, devices, flops),
             samples=samples,
             gradient_checkpointing=gradient_checkpointing,
-            paper=flamingo_sizes.SIZES[size].paper,
+            paper=paper,
         )
-        show(found, title=f"Flamingo-{size}")
+        show(found, title=title)
 
     return command
 

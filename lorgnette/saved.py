@@ -1,6 +1,7 @@
 """Where a checkpoint lies, and what its system was built from; `lorgnette.training.checkpoint` writes and reads it."""
 
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +9,7 @@ from lorgnette import hub
 from lorgnette.errors import CheckpointError, ConfigError
 from lorgnette.folders import current, read_json
 
-CONFIG, MODEL = "config.json", "model.safetensors"
+CONFIG, MODEL, WORDS = "config.json", "model.safetensors", "tokenizer"
 ABSENT, CHECK = "there is no such folder", "Check the path, or the name and the connection."
 
 
@@ -23,13 +24,15 @@ def locate(folder: str | Path) -> Path:
     if not re.fullmatch(r"[\w-][\w.-]*/[\w-][\w.-]*", str(folder)):
         raise CheckpointError(ABSENT, where=folder)
     try:
-        return hub.fetch(str(folder), [CONFIG, MODEL, "README.md"], needed=[CONFIG, MODEL], tried=ABSENT, fix=CHECK)
+        return hub.fetch(
+            str(folder), [CONFIG, MODEL, "README.md", f"{WORDS}/*"], needed=[CONFIG, MODEL], tried=ABSENT, fix=CHECK
+        )
     except ConfigError as error:
         raise CheckpointError(error.problem, where=folder, fix=error.fix) from None
 
 
 def described(folder: str | Path, system: str) -> dict[str, Any]:
-    """The checkpoint's config: `arguments`, what its system was built from; `tensors`, the shapes of what it holds.
+    """The checkpoint's config: `arguments`, what its system is built from; `tensors`, the shapes of what it holds.
 
     Raises:
         CheckpointError: there is none, it is damaged, or of another system.
@@ -42,4 +45,10 @@ def described(folder: str | Path, system: str) -> dict[str, Any]:
     if missing := {"arguments", "tensors"} - set(config):
         problem = f"it lacks {', '.join(sorted(missing))}"
         raise CheckpointError(problem, where=path, fix="Is this a Lorgnette checkpoint?")
-    return dict(config)
+    return {**config, "arguments": built_from(config["arguments"], path.parent)}
+
+
+def built_from(arguments: Mapping[str, Any], folder: Path) -> dict[str, Any]:
+    """The arguments of a checkpoint's system, with the tokenizer that the checkpoint holds, where it holds one."""
+    own = {"tokenizer": str(folder / WORDS)} if (folder / WORDS).is_dir() else {}
+    return {**arguments, **own}

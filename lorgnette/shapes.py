@@ -38,6 +38,7 @@ class Batch:
         patches: what the vision encoder made of them, where that is known already (a frozen encoder run once).
         frames: where some media are clips: how many of the N images each of the batch's distinct media takes, in order.
             `media` then counts these. None: one each.
+        labels: the share of each of a classifier's A answers in what is right; None elsewhere.
         keys: the documents' keys, for errors and predictions.
     """
 
@@ -50,6 +51,7 @@ class Batch:
     patches: Float[Tensor, "N P D"] | None = None
     frames: Int[Tensor, "L"] | None = None
     latest: Int[Tensor, "B T"] | None = None
+    labels: Float[Tensor, "B A"] | None = None
     documents: Int[Tensor, "B T"] | None = None
     media_documents: Int[Tensor, "B M"] | None = None
     keys: tuple[str, ...] = ()

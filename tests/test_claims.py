@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from lorgnette import language as languages
-from lorgnette.claims import claims, flamingo, frozen
+from lorgnette.claims import claims, flamingo, frozen, simvlm
 from lorgnette.claims.judging import Claim, above, ahead, below, over, within
 from lorgnette.claims.likelihood import Alone, nats, paragraphs
 from lorgnette.document import Document
@@ -151,3 +151,38 @@ def test_flamingos_claims_get_a_verdict_each(tmp_path, monkeypatch, capsys):
 
 def _captions(stream: dict[str, int], name: str) -> int:
     return stream["batch"] * (flamingo.PAGE if name == "pages" else 1)
+
+
+def test_simvlms_claims_get_a_verdict_each(tmp_path, monkeypatch, capsys):
+    plan = simvlm.Plan(steps=2, pairs=4, texts=2, tune=2, questions=12, captions=6, statements=12, vocabulary=300)
+    small = partial(simvlm.pretrain, width=32, layers=1, heads=4, size=32)
+    monkeypatch.setattr(simvlm, "pretrain", small)
+    monkeypatch.setattr(simvlm, "QUICK", plan)
+    claims("simvlm", quick=True, json_only=True, folder=tmp_path)
+    said = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert [claim["name"] for claim in said["claims"]] == [claim.name for claim in simvlm.CLAIMS]
+    place = tmp_path / "simvlm" / "quick-seed0"
+    arms = [arm for arm in place.iterdir() if (arm / "run.json").is_file()]
+    runs = {arm.name: json.loads((arm / "run.json").read_text())["run"] for arm in arms}
+    assert runs.keys() == {*simvlm.ARMS, "transfer"}
+    stacks = {name: runs[name]["arguments"]["stack"] for name in simvlm.ARMS}
+    others = {"causal-lm": "causal-lm", "one-stack": "prefix-lm"}
+    assert stacks == dict.fromkeys(simvlm.ARMS, "encoder-decoder") | others
+    batches = {name: runs[name]["data"]["documents"]["batch"] for name in simvlm.ARMS}
+    assert batches == dict.fromkeys(simvlm.ARMS, 6) | {"pairs-only": 4}
+
+
+def test_what_always_says_the_commonest_is_as_right_as_the_majority():
+    def task(share):
+        items = tuple(
+            Item(Document((), key=f"{i}"), (" yes", " no"), " yes" if i < share else " no") for i in range(400)
+        )
+        records = tuple(
+            Record(item.query.key, item.query.key, "", item.answer, item.candidates, generated=None, ended=None,
+                   chosen=" yes", scores=(0.0, -1.0), correct=item.answer == " yes", exact=None)
+            for item in items
+        )  # fmt: skip
+        return Result(Task("toy", items, 0.5), records)
+
+    assert simvlm._majority(CLAIM, task(300), "yes").verdict == "holds"
+    assert simvlm._majority(CLAIM, task(300), "no").verdict == "fails"

@@ -101,7 +101,7 @@ class Lorgnette(lmms):  # type: ignore[misc]
             context, options, visuals, *place = request.args
             document = self._document(context, visuals, *place)
             layout = self.engine.system.layout
-            room = layout.context - sum(map(layout.length, layout.spans(document)))
+            room = layout.room(layout.spans(document))
             asked.append(Request(document, decoding=decoding(options, room)))
         replies = self.engine.run(asked)
         return ["" if reply.answer is None else reply.answer.text for reply in replies]

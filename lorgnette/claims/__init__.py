@@ -12,15 +12,15 @@ import tyro
 from rich.console import Console
 from rich.table import Table
 
-from lorgnette.claims import flamingo, frozen
+from lorgnette.claims import flamingo, frozen, simvlm
 from lorgnette.claims.judging import Verdict
 from lorgnette.folders import write_json
 
-SYSTEMS = {"frozen": frozen, "flamingo": flamingo}
+SYSTEMS = {"frozen": frozen, "flamingo": flamingo, "simvlm": simvlm}
 
 
 def claims(
-    system: tyro.conf.Positional[Literal["frozen", "flamingo"]],
+    system: tyro.conf.Positional[Literal["frozen", "flamingo", "simvlm"]],
     /,
     *,
     quick: bool = False,

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from lorgnette.data.arrow import open_arrow
 from lorgnette.data.easy_vqa import EasyVQA
-from lorgnette.data.emoji import TEST_STYLES, VALIDATION_STYLES, Emoji
+from lorgnette.data.emoji import LOCALES, TEST_STYLES, VALIDATION_STYLES, Emoji
 from lorgnette.data.files import open_pictures
 from lorgnette.data.scenes import FAMILIES, VQA, open_scenes
 from lorgnette.data.source import Source, Subset
@@ -25,7 +25,8 @@ def open_data(name: str) -> tuple[Source, Source, Source]:
     """Training, validation and test documents; the same division wherever the same name is given.
 
     Args:
-        name: "emoji" (validated and tested on the styles kept for it), "easy-vqa" (its official test part; a tenth of
+        name: "emoji" (validated and tested on the styles kept for it; "emoji-de" and others have the names of another
+            language), "easy-vqa" (its official test part; a tenth of
             the training pictures validates), "scenes" (questions about composed pictures; also "scenes-statements",
             "scenes-entailment", "scenes-grounding", "scenes-captions" and "scenes-clips"), "stamps" (where its Debian
             package is there), or a path, as `open_source` knows it; of pages those that M3W's rules leave. All from the
@@ -34,8 +35,11 @@ def open_data(name: str) -> tuple[Source, Source, Source]:
     Raises:
         DataError, ConfigError, ResourceError: as the readers say.
     """
-    if name == "emoji":
-        return Emoji(), Emoji(VALIDATION_STYLES), Emoji(TEST_STYLES[:1])
+    if name == "emoji" or (name.startswith("emoji-") and name.removeprefix("emoji-") in LOCALES):
+        named = name.removeprefix("emoji").removeprefix("-") or "en"
+        styles = (None, VALIDATION_STYLES, TEST_STYLES[:1])
+        train, validation, test = (Emoji(some, locale=named) for some in styles)
+        return train, validation, test
     if name == "easy-vqa":
         asked = EasyVQA("train")
         parts_of: tuple[list[int], list[int]] = ([], [])

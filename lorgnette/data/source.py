@@ -7,6 +7,7 @@ from itertools import accumulate
 from typing import Protocol, runtime_checkable
 
 from lorgnette.document import Document
+from lorgnette.errors import ConfigError
 
 
 @runtime_checkable
@@ -49,3 +50,22 @@ class Concat:
         i = range(len(self))[i]
         k = bisect_right(self.ends, i)
         return self.sources[k][i - (self.ends[k - 1] if k else 0)]
+
+
+class Mixture(Concat):
+    """Sources that a shuffled stream reads at a fixed ratio, each in an order of its own and again from its beginning.
+
+    Args:
+        shares: documents of each source among every `sum(shares)` of the stream, so that a batch of so many, or of a
+            multiple, has exactly this ratio.
+
+    Raises:
+        ConfigError: a share below 1, or not one for every source.
+    """
+
+    def __init__(self, sources: Sequence[Source], shares: Sequence[int]) -> None:
+        if len(shares) != len(sources) or min(shares) < 1:
+            fix = "Give every source a share of 1 or more, or leave it out."
+            raise ConfigError(f"shares {list(shares)} of {len(sources)} sources", where="mixture", fix=fix)
+        super().__init__(*sources)
+        self.shares = list(shares)

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int, Shaped
 from torch import Tensor
 
-from lorgnette.language import Cache, LanguageModel
+from lorgnette.language import Cache, Speaks
 from lorgnette.layout import Layout
 from lorgnette.shapes import Batch
 
@@ -22,7 +22,7 @@ class Prompted(Protocol):
     def layout(self) -> Layout: ...
 
     @property
-    def language(self) -> LanguageModel: ...
+    def language(self) -> Speaks: ...
 
     def see(self, images: Float[Tensor, "N C H W"]) -> Float[Tensor, "N P D"]:
         """The encoder's part."""
@@ -86,7 +86,7 @@ class Reading:
     last: Float[Tensor, "B D"]
 
     @classmethod
-    def nothing(cls, language: LanguageModel, device: torch.device) -> "Reading":
+    def nothing(cls, language: Speaks, device: torch.device) -> "Reading":
         """One row that has read nothing yet."""
         none = torch.zeros(1, 0, dtype=torch.bool, device=device)
         return cls(Cache(), none, none.sum(1), torch.zeros(1, language.width, dtype=language.dtype, device=device))

@@ -3,6 +3,7 @@
 from lorgnette.language.cache import Cache
 from lorgnette.language.loading import load, load_tokenizer
 from lorgnette.language.model import LanguageModel
+from lorgnette.language.speaking import Speaks
 from lorgnette.language.tokenizer import Tokenizer
 
-__all__ = ["Cache", "LanguageModel", "Tokenizer", "load", "load_tokenizer"]
+__all__ = ["Cache", "LanguageModel", "Speaks", "Tokenizer", "load", "load_tokenizer"]

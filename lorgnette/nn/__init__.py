@@ -3,11 +3,15 @@
 from lorgnette.nn.attention import Attention
 from lorgnette.nn.block import Block, FeedForward, quick_gelu, squared_relu
 from lorgnette.nn.masks import block_diagonal, causal, padding, prefix_lm
+from lorgnette.nn.relative import PatchBias, RelativeAttention, WordBias
 
 __all__ = [
     "Attention",
     "Block",
     "FeedForward",
+    "PatchBias",
+    "RelativeAttention",
+    "WordBias",
     "block_diagonal",
     "causal",
     "padding",

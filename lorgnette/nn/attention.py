@@ -1,5 +1,6 @@
 """Multi-head attention (Vaswani et al. 2017, section 3.2), over oneself or over a memory."""
 
+import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 from torch.nn.functional import scaled_dot_product_attention
@@ -38,15 +39,17 @@ class Attention(nn.Module):
         x: Float[Tensor, "B T D"],
         memory: Float[Tensor, "B S E"] | None = None,
         mask: Bool[Tensor, "#B #T S"] | None = None,
+        bias: Float[Tensor, "#B H T S"] | None = None,
     ) -> Float[Tensor, "B T D"]:
         """Attends to `memory`, or to `x` itself where there is none.
 
         Args:
             mask: True where position t may attend to s; None lets every position see all. A position that may attend
-                to nothing receives the output map's bias, and no NaN.
+                to nothing receives the output map's bias, and no NaN; with a `bias` every position must see one.
+            bias: added to the scores of every head before the softmax.
         """
         memory = x if memory is None else memory
-        return self.mix(self.query(x), self.key(memory), self.value(memory), mask)
+        return self.mix(self.query(x), self.key(memory), self.value(memory), mask, bias)
 
     def mix(
         self,
@@ -54,8 +57,27 @@ class Attention(nn.Module):
         key: Float[Tensor, "B S I"],
         value: Float[Tensor, "B S I"],
         mask: Bool[Tensor, "#B #T S"] | None = None,
+        bias: Float[Tensor, "#B H T S"] | None = None,
     ) -> Float[Tensor, "B T D"]:
         """The same from what the maps gave, I = heads * head_width."""
-        query, key, value = (one.unflatten(-1, (self.heads, -1)).transpose(1, 2) for one in (query, key, value))
-        mixed = scaled_dot_product_attention(query, key, value, None if mask is None else mask.unsqueeze(1))
+        return self.attend(self.split(query), self.split(key), self.split(value), mask, bias)
+
+    def split(self, x: Float[Tensor, "B S I"]) -> Float[Tensor, "B H S W"]:
+        """Head by head, as caches keep keys and values."""
+        return x.unflatten(-1, (self.heads, -1)).transpose(1, 2)
+
+    def attend(
+        self,
+        query: Float[Tensor, "B H T W"],
+        key: Float[Tensor, "B H S W"],
+        value: Float[Tensor, "B H S W"],
+        mask: Bool[Tensor, "#B #T S"] | None = None,
+        bias: Float[Tensor, "#B H T S"] | None = None,
+    ) -> Float[Tensor, "B T D"]:
+        """The same head by head."""
+        seen = None if mask is None else mask.unsqueeze(1)
+        if bias is not None:
+            bias = bias.to(query.dtype)
+            seen = bias if seen is None else bias.masked_fill(~seen, -torch.inf)
+        mixed = scaled_dot_product_attention(query, key, value, seen)
         return self.output(mixed.transpose(1, 2).flatten(2))

@@ -56,6 +56,7 @@ class Block(nn.Module):
         ffn: as `FeedForward`.
         post_norm: BERT's order (the original one); else the norm comes first, as in CLIP, ViT and Flamingo.
         eps: of the norms; 1e-5 in CLIP and Flamingo, 1e-12 in BERT and ViT.
+        residual: what a sub-layer's output goes through before it is added: dropout, stochastic depth.
     """
 
     def __init__(
@@ -67,9 +68,11 @@ class Block(nn.Module):
         ffn: nn.Module | None = None,
         post_norm: bool = False,
         eps: float = 1e-5,
+        residual: nn.Module | None = None,
     ) -> None:
         super().__init__()
         self.attention, self.cross, self.ffn, self.post_norm = attention, cross, ffn, post_norm
+        self.residual = residual
         self.attention_norm = nn.LayerNorm(width, eps) if attention is not None else None
         self.cross_norm = nn.LayerNorm(width, eps) if cross is not None else None
         self.ffn_norm = nn.LayerNorm(width, eps) if ffn is not None else None
@@ -80,10 +83,15 @@ class Block(nn.Module):
         mask: Bool[Tensor, "#B #T T"] | None = None,
         memory: Float[Tensor, "B S E"] | None = None,
         memory_mask: Bool[Tensor, "#B #T S"] | None = None,
+        bias: Float[Tensor, "#B H T T"] | None = None,
     ) -> Float[Tensor, "B T D"]:
-        """`mask` is for self-attention, `memory` and `memory_mask` are for cross-attention; True = may attend."""
+        """`mask` is for self-attention, `memory` and `memory_mask` are for cross-attention; True = may attend.
+
+        `bias` is added to the scores of self-attention.
+        """
         if self.attention is not None:
-            x = self._residual(x, self.attention_norm, self.attention, None, mask)
+            rest = (mask,) if bias is None else (mask, bias)
+            x = self._residual(x, self.attention_norm, self.attention, None, *rest)
         if self.cross is not None:
             x = self._residual(x, self.cross_norm, self.cross, memory, memory_mask)
         if self.ffn is not None:
@@ -92,4 +100,6 @@ class Block(nn.Module):
 
     def _residual(self, x: Tensor, norm: nn.Module | None, layer: nn.Module, *rest: Tensor | None) -> Tensor:
         assert norm is not None
-        return norm(x + layer(x, *rest)) if self.post_norm else x + layer(norm(x), *rest)
+        added = layer(x if self.post_norm else norm(x), *rest)
+        x = x + (added if self.residual is None else self.residual(added))
+        return norm(x) if self.post_norm else x

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from lorgnette.data.source import Source
 from lorgnette.document import Text
 from lorgnette.errors import ConfigError
-from lorgnette.language import LanguageModel, Tokenizer
+from lorgnette.language import Speaks, Tokenizer
 from lorgnette.shapes import Batch
 
 
@@ -21,7 +21,8 @@ from lorgnette.shapes import Batch
 class Reader(Protocol):
     """A system that reads a batch with a language model."""
 
-    language: LanguageModel
+    @property
+    def language(self) -> Speaks: ...
 
     def __call__(self, batch: Batch) -> Tensor: ...
 
@@ -106,7 +107,7 @@ def spoken(tokenizer: Tokenizer, sources: Iterable[Source], vocabulary: int | No
     return sorted(used | {tokenizer.eos} | set(range(min(vocabulary, len(tokenizer)))))
 
 
-def _among(rows: Tensor, targets: Tensor, language: LanguageModel) -> Tensor:
+def _among(rows: Tensor, targets: Tensor, language: Speaks) -> Tensor:
     place = torch.full((language.vocab_size,), -1, device=rows.device)
     place[rows] = torch.arange(len(rows), device=rows.device)
     found = place[targets]

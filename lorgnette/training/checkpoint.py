@@ -3,11 +3,13 @@
     config.json        system, arguments of its `build`, names and hashes of the frozen backbones, version
     model.safetensors  every tensor but the frozen ones of `language` and `vision`
     README.md          the model card
+    tokenizer/         that of a system which was given the folder of one
 
 Tensors are read by safetensors; no code path is taken from a file.
 """
 
 import inspect
+import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from fnmatch import fnmatchcase
@@ -24,9 +26,10 @@ from lorgnette.errors import CheckpointError
 from lorgnette.folders import read_json, replaced, write_json
 from lorgnette.language import Tokenizer
 from lorgnette.policy import learners, some
-from lorgnette.saved import CONFIG, MODEL, locate
+from lorgnette.saved import CONFIG, MODEL, WORDS, built_from, locate
 
 FORMAT = 1
+TOKENIZER_FILES = (".json", ".txt", ".model", ".jinja")
 
 
 def _frozen() -> Callable[..., nn.Module]:
@@ -47,6 +50,18 @@ def _flamingo() -> Callable[..., nn.Module]:
     return build
 
 
+def _simvlm() -> Callable[..., nn.Module]:
+    from lorgnette.systems.simvlm import build
+
+    return build
+
+
+def _simvlm_classes() -> Callable[..., nn.Module]:
+    from lorgnette.systems.simvlm_classes import build
+
+    return build
+
+
 def _prefix_tuning() -> Callable[..., nn.Module]:
     from lorgnette.systems.prefix_tuning import build
 
@@ -57,6 +72,8 @@ BUILDERS: dict[str, Callable[[], Callable[..., nn.Module]]] = {
     "frozen": _frozen,
     "clip": _clip,
     "flamingo": _flamingo,
+    "simvlm": _simvlm,
+    "simvlm_classes": _simvlm_classes,
     "prefix_tuning": _prefix_tuning,
 }
 """The `build` function of every system, imported when it is needed, for each pulls in its own backbones."""
@@ -145,6 +162,12 @@ def save(system: nn.Module, folder: Path, identity: Identity, facts: Mapping[str
     with replaced(folder, CONFIG) as new:
         save_file(tensors, new / MODEL)
         write_json(new / CONFIG, {"format": FORMAT, "lorgnette": release(), **asdict(identity), "tensors": shapes})
+        words = identity.arguments.get("tokenizer")
+        if isinstance(words, str) and Path(words).is_dir():
+            (new / WORDS).mkdir()
+            for file in filter(Path.is_file, sorted(Path(words).iterdir())):
+                if file.suffix in TOKENIZER_FILES:
+                    shutil.copyfile(file, new / WORDS / file.name)
         (new / "README.md").write_text(card(identity, sum(t.numel() for t in tensors.values()), facts or {}), "utf-8")
 
 
@@ -170,7 +193,7 @@ def load(folder: str | Path, *, device: torch.device | str = "cpu") -> nn.Module
         raise CheckpointError(f"its format is {layout}, not {FORMAT}", where=path / CONFIG, fix=fix)
     if name not in BUILDERS:
         raise CheckpointError(f"unknown system {name!r}", where=path / CONFIG, fix=f"Known: {', '.join(BUILDERS)}.")
-    build = BUILDERS[name]()
+    build, arguments = BUILDERS[name](), built_from(arguments, path)
     try:
         inspect.signature(build).bind(**arguments)
     except TypeError as error:
@@ -195,6 +218,8 @@ def load(folder: str | Path, *, device: torch.device | str = "cpu") -> nn.Module
 def begin_with(system: nn.Module, start: str) -> None:
     """Copies what a run or checkpoint learnt into a system that is to learn on.
 
+    What else a system has, such as a new head, it lists as patterns of names in its attribute `fresh`.
+
     Raises:
         CheckpointError: there is none, it is damaged, or belongs to another system, language model or vocabulary.
     """
@@ -205,7 +230,12 @@ def begin_with(system: nn.Module, start: str) -> None:
     if config.get("vocabulary") and config["vocabulary"] != vocabulary_of(system):
         fix = "Put back the tokenizer's own files."
         raise CheckpointError("trained with another vocabulary", where=path, field="tokenizer", fix=fix)
-    put(system, load_tensors(path / MODEL), path / MODEL)
+    tensors = load_tensors(path / MODEL)
+    fresh: Iterable[str] = getattr(system, "fresh", ())
+    for name, own in _tensors(system).items():
+        if name not in tensors and any(fnmatchcase(name, pattern) for pattern in fresh):
+            tensors[name] = own
+    put(system, tensors, path / MODEL)
 
 
 def load_tensors(path: Path) -> dict[str, Tensor]:

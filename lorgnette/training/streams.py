@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from lorgnette.data.source import Source
+from lorgnette.data.source import Mixture, Source
 from lorgnette.document import Document
 from lorgnette.errors import DataError, ResourceError
 from lorgnette.run import Stream
@@ -193,7 +193,14 @@ def shuffled(
         rank: which of `world` shares of every batch it reads; the order of the whole is the same for all.
     """
     own = int(np.random.SeedSequence([seed, zlib.crc32(name.encode())]).generate_state(1)[0])
-    order = grain.MapDataset.range(len(stream.source)).shuffle(seed=own).repeat()
+    order: Any = grain.MapDataset.range(len(stream.source)).shuffle(seed=own).repeat()
+    if isinstance(stream.source, Mixture):
+        ends = stream.source.ends
+        orders = [
+            grain.MapDataset.range(first, end).shuffle(seed=(own + k) % 2**32).repeat()
+            for k, (first, end) in enumerate(zip([0, *ends[:-1]], ends, strict=True))
+        ]
+        order = grain.MapDataset.mix(orders, weights=stream.source.shares)
     return Loader(
         name,
         stream.source,

@@ -4,10 +4,12 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import PIL.Image
 import pytest
 
 from lorgnette.data.conversations import Conversations
-from lorgnette.data.named import open_source
+from lorgnette.data.named import open_data, open_source
 from lorgnette.document import Image, Text
 from lorgnette.errors import DataError
 from lorgnette.prompts import answer, question
@@ -95,3 +97,16 @@ def test_records_that_are_wrong(tmp_path: Path, wrong: dict[str, Any], problem: 
     source = opened(tmp_path / "a.json", record("<image>What?", "x"), wrong)
     with pytest.raises(DataError, match=rf"a\.json\[1\]: .*{problem}"):
         source[1]
+
+
+def test_they_are_divided_and_those_without_pictures_stay(tmp_path: Path) -> None:
+    records = []
+    for i in range(20):
+        pixels = np.random.default_rng(i).integers(0, 255, (6, 6, 3), dtype=np.uint8).repeat(4, 0).repeat(4, 1)
+        PIL.Image.fromarray(pixels).save(tmp_path / f"{i}.png")
+        records.append(record(f"<image>What is {i}?", "x", "And?", "y", image=f"{i}.png"))
+    records += [record("Hello?", f"{i}", image=None) for i in range(5)]
+    (tmp_path / "a.json").write_text(json.dumps(records))
+    parts = open_data(str(tmp_path / "a.json"))
+    assert sum(map(len, parts)) == 25
+    assert sum(not document.images for part in parts for document in part) == 5

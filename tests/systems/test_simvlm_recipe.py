@@ -1,0 +1,174 @@
+"""SimVLM trained: both kinds in one batch, a run that resumes, a checkpoint that comes back with its tokenizer."""
+
+import json
+import shutil
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from simvlm_made import TINY, picture
+
+from lorgnette.data.prefixes import Prefixed, Spanned
+from lorgnette.data.source import Mixture
+from lorgnette.document import Document, Image, Text
+from lorgnette.errors import ConfigError
+from lorgnette.incontext.decoding import Decoding
+from lorgnette.incontext.engine import Engine
+from lorgnette.language.training import trained
+from lorgnette.recipes.simvlm import adapt, pretrain
+from lorgnette.run import Run
+from lorgnette.systems.simvlm import SimVLM
+from lorgnette.training import load, train
+from lorgnette.training.streams import shuffled
+
+WORDS = ("cat", "dog", "red house", "two birds")
+
+
+def pairs(count: int, first: int = 0) -> list[Document]:
+    return [
+        Document((picture(i), Text(f"a picture of a {WORDS[i % 4]}", weight=1.0)), key=f"p{i}")
+        for i in range(first, first + count)
+    ]
+
+
+def texts(count: int) -> list[Document]:
+    return [Document((Text(f"The {WORDS[i % 4]} is number {i}.", weight=1.0),), key=f"t{i}") for i in range(count)]
+
+
+def run(**options: Any) -> Run:
+    given: dict[str, Any] = {
+        **{name: value for name, value in TINY.items() if name != "context"},
+        "pairs_batch": 8,
+        "texts_batch": 2,
+        "steps": 6,
+        "warmup": 0.5,
+        "validate_every": 6,
+        "sources": (pairs(12), pairs(4, 50), texts(6)),
+    }
+    return pretrain(**(given | options))
+
+
+def batches(made: Run, number: int) -> list[Any]:
+    (name, stream), system = next(iter(made.data.items())), made.model()
+    assert isinstance(system, SimVLM)
+    loader = shuffled(name, stream, system.layout, made.seed)
+    return [loader(step).parts[0][0] for step in range(number)]
+
+
+def test_pairs_and_texts_alone_are_in_one_batch_at_their_ratio() -> None:
+    made = run()
+    assert isinstance(made.data["documents"].source, Mixture)
+    for batch in batches(made, 4):
+        assert sorted(key[0] for key in batch.keys) == ["p"] * 8 + ["t"] * 2
+        assert (batch.media >= 0).sum() == 8
+        assert ((batch.weights > 0).sum(1) > 0).all(), "every document has something to tell"
+        pictures = (batch.slots >= 0).sum(1)
+        first = (batch.weights > 0).int().argmax(1)
+        assert (first >= pictures).all(), "T_p >= T_i"
+        assert (first > 0).all(), "something is read"
+    again = batches(run(), 4)
+    assert all(torch.equal(one.tokens, other.tokens) for one, other in zip(batches(made, 4), again, strict=True))
+
+
+@pytest.mark.parametrize(
+    ("options", "stack", "change"),
+    [
+        ({}, "encoder-decoder", Prefixed),
+        ({"decoder_only": True}, "prefix-lm", Prefixed),
+        ({"objective": "span-corruption"}, "encoder-decoder", Spanned),
+        ({"objective": "causal-lm"}, "causal-lm", Prefixed),
+        ({"sources": (pairs(12), pairs(4, 50), None)}, "encoder-decoder", Prefixed),
+        ({"stages": 0}, "encoder-decoder", Prefixed),
+    ],
+)
+def test_every_ablation_learns(options: dict[str, Any], stack: str, change: type, tmp_path: Path) -> None:
+    made = run(**options)
+    assert made.arguments["stack"] == stack
+    assert isinstance(made.data["documents"].augment, change)
+    system = train(made, tmp_path)
+    assert isinstance(system, SimVLM)
+    lines = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+    losses = [line["validation/loss"] for line in lines if "validation/loss" in line]
+    assert len(losses) == 1
+    assert 0 < losses[0] < 7
+    if change is Prefixed and made.data["documents"].augment.whole:
+        assert stack == "causal-lm"
+    again = load(tmp_path)
+    for name, tensor in system.state_dict().items():
+        assert torch.equal(tensor, again.state_dict()[name]), name
+    prompt = Document((picture(3), Text("a picture")), key="q")
+    said, says = (Engine(one).generate([prompt], Decoding(4))[0] for one in (system, again))
+    assert said == says
+
+
+def test_it_learns_what_pictures_show(tmp_path: Path) -> None:
+    def coloured(i: int) -> Image:
+        pixels = np.zeros((16, 16, 3), np.uint8)
+        pixels[:] = [(255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 255, 255)][i]
+        return Image(pixels)
+
+    known = [Document((coloured(i), Text(word, 1.0)), key=word) for i, word in enumerate(WORDS)]
+    made = run(sources=(known, known, None), pairs_batch=8, stages=0, width=64, steps=90, lr=6e-3)
+    prompts = [Document((coloured(i),), key=f"q{i}") for i in range(4)]
+    scores = Engine(train(made, tmp_path)).score(prompts, [WORDS] * 4)
+    assert [int(one.argmax()) for one in scores] == [0, 1, 2, 3]
+
+
+def test_a_killed_run_goes_on_as_if_it_had_not_stopped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = replace(run(), checkpoint_every=2)
+    train(whole, tmp_path / "whole")
+
+    class Stop(Exception):
+        pass
+
+    from lorgnette.training import loop
+
+    update, done = loop._Training.update, []
+
+    def failing(self: Any, loaded: Any) -> None:
+        if len(done) == 4:
+            raise Stop
+        done.append(1)
+        update(self, loaded)
+
+    monkeypatch.setattr(loop._Training, "update", failing)
+    with pytest.raises(Stop):
+        train(whole, tmp_path / "killed")
+    monkeypatch.undo()
+    resumed = train(whole, tmp_path / "killed", resume=True)
+    for name, tensor in load(tmp_path / "whole").state_dict().items():
+        assert torch.equal(tensor, resumed.state_dict()[name]), name
+
+
+def test_a_checkpoint_holds_its_tokenizer(tmp_path: Path) -> None:
+    words = trained([document.text for document in [*pairs(12), *texts(6)]], 300)
+    words.save(tmp_path / "words")
+    system = train(run(tokenizer=str(tmp_path / "words")), tmp_path / "run")
+    assert system.language.vocab_size == len(words)
+    shutil.rmtree(tmp_path / "words")
+    again = load(tmp_path / "run")
+    prompt = Document((picture(3), Text("a picture")), key="q")
+    assert Engine(again).generate([prompt], Decoding(4)) == Engine(system).generate([prompt], Decoding(4))
+    begun = train(
+        run(tokenizer=str(tmp_path / "run/checkpoint/tokenizer"), start=str(tmp_path / "run")), tmp_path / "on"
+    )
+    assert begun.language.vocab_size == len(words)
+
+
+def test_small_settings_are_a_ninth_of_texts() -> None:
+    made = adapt(sources=(pairs(12), pairs(4, 50), texts(6)), batch=18, steps=100)
+    source = made.data["documents"].source
+    assert isinstance(source, Mixture)
+    assert source.shares == [16, 2]
+    assert made.recipe == "simvlm.adapt"
+    assert made.schedule.warmup == 2
+
+
+def test_what_makes_no_sense_is_refused() -> None:
+    with pytest.raises(ConfigError, match="decoder_only: causal-lm has one stack already"):
+        run(objective="causal-lm", decoder_only=True)
+    with pytest.raises(ConfigError, match="pairs: there are none"):
+        run(sources=None, pairs=())
