@@ -3,14 +3,14 @@
     python benchmarks/simvlm.py [--tiny] [--batch 8] [--steps 10] [--tokens 64]
 
 Step: forward, backward and AdamW's update on the same pairs: a picture's patches are given (nobody's encoder runs),
-half of 48 words are read and half are told, by a vocabulary of 32,000. Ours is base's transformer of 12 and 12 layers of
-768. The peers read the patches as embeddings: T5 with as many layers of the same width and its patches before the words,
+half of 48 words are read and half are told, by a vocabulary of 32,000. Ours is base's transformer: 12 and 12 layers of
+768. The peers read the patches as embeddings: T5 with as many layers of the same width, its patches before the words;
 and GIT's decoder of 24 layers, which reads all in one stack. Parameters are printed beside the seconds.
-Generation: ours, greedy, one prompt of a picture and a few words, by the engine, and every word anew without a cache.
+Generation: ours, greedy, one prompt of a picture and a few words: by the engine, and every word anew, without a cache.
 
-All runs on the threads given, in turns, and medians are taken. The last line is JSON: `ratio.t5` and `ratio.git` are the
-peer's seconds over ours, `ratio.memory` what backward keeps of ours over T5's, `ratio.cache` seconds without a cache over
-those with it. The targets are 1.2, 1.2, 1 and 5.
+All runs on the threads given, in turns, and medians are taken. The last line is JSON: `ratio.t5` and `ratio.git` are
+the peer's seconds over ours, `ratio.memory` what backward keeps of ours over T5's, `ratio.cache` seconds without a
+cache over those with it. The targets are 1.2, 1.2, 1 and 5.
 """
 
 import argparse
