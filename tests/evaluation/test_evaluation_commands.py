@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import torch
 
-from lorgnette import commands
+from lorgnette import asking, commands
 from lorgnette.cli import main
 from lorgnette.commands import evaluate
 from lorgnette.document import Document, Image, Targets, Text
@@ -120,7 +120,7 @@ def test_pictures_are_encoded_once_for_all_shots(tmp_path: Path, monkeypatch: py
             encoded.extend(name for name in pictures if name not in self.seen)
             super()._encode(pictures)
 
-    monkeypatch.setattr(commands, "Engine", Counted)
+    monkeypatch.setattr(asking, "Engine", Counted)
     evaluate(tmp_path, shots=(0, 1, 2), limit=6, out=tmp_path)
     assert encoded
     assert len(encoded) == len(set(encoded))
