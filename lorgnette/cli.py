@@ -18,6 +18,7 @@ COMMANDS = {
     "teach": "the same with your own pictures: captions, classes, or questions and answers",
     "tokenizer": "learn a vocabulary from captions and texts, for systems that learn their words themselves",
     "train": "run a recipe, such as frozen.pretrain",
+    "data": "an index of tars, or documents packed into tars",
     "plan": "what training a recipe takes: parameters, memory, FLOPs, and whether a machine is enough",
     "evaluate": "ask a trained model the questions of a task, with examples in the prompt",
     "benchmark": "the same for a data set in its official format",
@@ -70,6 +71,12 @@ def run(name: str, arguments: list[str]) -> None:
         from lorgnette import verdicts
 
         command = {"compare": verdicts.compare, "rate": verdicts.rate}[name]
+    elif name == "data":
+        from lorgnette import archives
+
+        kept: dict[str, Callable[..., Any]] = {"index": archives.index, "pack": archives.pack}
+        tyro.extras.subcommand_cli_from_dict(kept, prog="lorgnette data", args=arguments)
+        return
     elif name in ("train", "plan"):
         from lorgnette.recipes import clip, flamingo, flamingo_tuning, frozen, simvlm, simvlm_tuning
 
@@ -115,12 +122,12 @@ def in_folder(name: str, recipe: Callable[..., Any]) -> Callable[..., None]:
     """A recipe's signature, and where to run it: the command line of `lorgnette train`."""
 
     @wraps(recipe)
-    def command(*, folder: Path, resume: bool, **options: Any) -> None:
+    def command(*, folder: Path, resume: bool, workers: int, **options: Any) -> None:
         from lorgnette.training import train_phases
 
         made = recipe(**options)
         told = {key: value for key, value in options.items() if value is not None}  # sources and callbacks are None
-        phases = [replace(run, options=told) for run in (made if isinstance(made, list) else [made])]
+        phases = [replace(run, options=told, workers=workers) for run in (made if isinstance(made, list) else [made])]
         train_phases(phases, folder, resume=resume)
         print(f"The model is in {folder / 'checkpoint'}.")
 
@@ -128,10 +135,12 @@ def in_folder(name: str, recipe: Callable[..., Any]) -> Callable[..., None]:
     where = [
         inspect.Parameter("folder", keyword, default=Path("runs") / name, annotation=Path),
         inspect.Parameter("resume", keyword, default=False, annotation=bool),
+        inspect.Parameter("workers", keyword, default=0, annotation=int),
     ]
     parameters = [*where, *inspect.signature(recipe).parameters.values()]
     command.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
     command.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
     told = "        folder: of the run; made where it is missing.\n        resume: go on with the run in `folder`.\n"
+    told += "        workers: processes that read each stream; 0 reads in threads. It changes no result.\n"
     command.__doc__ = (recipe.__doc__ or "").replace("    Args:\n", "    Args:\n" + told, 1)
     return command

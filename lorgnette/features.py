@@ -1,4 +1,4 @@
-"""A frozen encoder need see a picture only once: patches by picture digest, for layouts to use instead of pixels."""
+"""A frozen encoder need see a picture only once: patches by picture, for layouts to use instead of pixels."""
 
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
@@ -14,14 +14,16 @@ from lorgnette.errors import DataError
 from lorgnette.layout import joined
 
 Features = dict[str, Float[Tensor, "*F P D"]]
-"""By digest: a picture's patches, or those of every frame of a clip."""
+"""By the layout's `name`: a picture's patches, or those of every frame of a clip."""
 
 
 @runtime_checkable
 class Shows(Protocol):
-    """A layout that knows which picture is really shown (the blind controls show another), and its pixels."""
+    """A layout that knows which picture is really shown (the blind controls show another), its name and its pixels."""
 
     def shown(self, picture: Image | Video) -> Image | Video: ...
+
+    def name(self, picture: Image | Video) -> str: ...
 
     def pixels(self, picture: Image | Video) -> Float[Tensor, "*F C H W"]: ...
 
@@ -64,8 +66,8 @@ def precompute(
         for i in range(len(source)):
             with suppress(DataError):
                 for picture in map(layout.shown, source[i].media):
-                    if picture.digest not in features:
-                        pictures.setdefault(picture.digest, picture)
+                    if (name := layout.name(picture)) not in features:
+                        pictures.setdefault(name, picture)
     names = list(pictures)
     for i in range(0, len(names), batch_size):
         part = names[i : i + batch_size]

@@ -7,7 +7,7 @@ Attention of t positions to s keys is 4ts times the heads' width forward (scores
 twice that in backward. Masks save nothing here: neither the causal one nor windows.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol, runtime_checkable
 
@@ -17,6 +17,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from lorgnette.errors import ConfigError
 from lorgnette.fusion.cross import CrossFusion, GatedCrossAttention
+from lorgnette.fusion.graft import GraftedFusion, GraftedLayer
 from lorgnette.language import LanguageModel
 
 
@@ -133,7 +134,10 @@ def works(parts: Mapping[str, nn.Module], *, tokens: int, images: int, size: int
         elif isinstance(part, Reckons):
             done[name] = part.work(tokens, images * queries)
         elif isinstance(part, CrossFusion):
-            done[name] = crossed(part, tokens, images, queries)
+            work = Work(kept=0, blocks=max(1, len(part.blocks)))
+            done[name] = crossed(work, part.layers, tokens, images, queries)
+        elif isinstance(part, GraftedFusion):
+            done[name] = grafted(part, tokens, images, queries)
         else:
             done[name] = spoken(part, tokens) if isinstance(part, LanguageModel) else dense(part, tokens)
     return {name: done[name] for name in parts}
@@ -189,10 +193,9 @@ def spoken(language: LanguageModel, tokens: int) -> Work:
     return work
 
 
-def crossed(fusion: CrossFusion, tokens: int, images: int, queries: int) -> Work:
-    """Gated layers: keys and values once for each picture, all else at every position."""
-    work = Work(kept=0, blocks=max(1, len(fusion.blocks)))
-    for layer in fusion.layers:
+def crossed(work: Work, layers: Iterable[nn.Module], tokens: int, images: int, queries: int) -> Work:
+    """Adds gated layers: keys and values once for each picture, all else at every position."""
+    for layer in layers:
         assert isinstance(layer, GatedCrossAttention)
         attention = layer.attention
         for weight in (attention.key.weight, attention.value.weight):
@@ -203,6 +206,18 @@ def crossed(fusion: CrossFusion, tokens: int, images: int, queries: int) -> Work
             work.products += [] if module is None else dense(module, tokens).products
         work.attention += 4 * tokens * queries * attention.query.out_features
         work.normed += 2 * tokens * attention.query.in_features + images * queries * attention.key.in_features
+    return work
+
+
+def grafted(fusion: GraftedFusion, tokens: int, images: int, queries: int) -> Work:
+    """A stack on a language model: as `crossed`, and self-attention of every position to all."""
+    work = crossed(Work(), fusion.crossing, tokens, images, queries)
+    for layer in fusion.layers:
+        assert isinstance(layer, GraftedLayer)
+        own = dense(layer.attention, tokens)
+        work.products += own.products
+        work.attention += 4 * tokens * tokens * layer.attention.query.out_features
+        work.normed += tokens * layer.attention.query.in_features
     return work
 
 

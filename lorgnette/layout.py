@@ -48,9 +48,9 @@ class Layout(ABC):
         blind: show a black picture instead of every picture (the blind controls).
         ends: tokens that end an answer, besides end-of-sequence.
         end: the text that closes a worked example, where a task has no other.
-        features: patches by picture digest, where a frozen encoder has been run once; no picture is decoded then. Of a
-            clip, those of each frame.
-        rate: frames per second at which a clip is read, and `frames`, the most of them.
+        features: patches by picture, where a frozen encoder has been run once; no picture is decoded then. Of a
+            clip, those of each frame, under `name`.
+        rate: frames per second at which a clip is read, and `frames`, the most of them; with 0 no clip is read.
     """
 
     tokenizer: Tokenizer
@@ -84,6 +84,10 @@ class Layout(ABC):
         """The picture or clip, or the black picture of the blind controls."""
         return _black(self._sight.size) if self.blind else picture
 
+    def name(self, picture: Image | Video) -> str:
+        """Under which what is made of it is kept: its content, and of a clip how it is read."""
+        return picture.digest if isinstance(picture, Image) else f"{picture.digest} {self.rate} {self.frames}"
+
     def pixels(self, picture: Image | Video) -> Float[Tensor, "*F C H W"]:
         """What the encoder reads: of a clip, its frames."""
         if isinstance(picture, Video):
@@ -91,7 +95,7 @@ class Layout(ABC):
         return self._sight(picture.open())
 
     def arrange(self, documents: Sequence[Document], *, begin: bool = True) -> tuple[Batch, dict[str, Image | Video]]:
-        """The batch without its pictures, and the distinct pictures by digest, in the order of `Batch.media`'s rows."""
+        """The batch without its pictures, and the distinct pictures by name, in the order of `Batch.media`'s rows."""
         laid_out = [self.spans(document, begin=begin) for document in documents]
         pictures: dict[str, Image | Video] = {}
         rows: dict[str, int] = {}
@@ -99,9 +103,9 @@ class Layout(ABC):
         for spans in laid_out:
             shown = [span.picture for span in spans if span.picture is not None]
             for picture in shown:
-                rows.setdefault(picture.digest, len(rows))
-                pictures.setdefault(picture.digest, picture)
-            media.append([rows[picture.digest] for picture in shown])
+                rows.setdefault(self.name(picture), len(rows))
+                pictures.setdefault(self.name(picture), picture)
+            media.append([rows[self.name(picture)] for picture in shown])
 
         length = max(sum(self.length(span) for span in spans) for spans in laid_out)
         tokens = torch.full((len(documents), length), self.tokenizer.pad)
@@ -142,8 +146,8 @@ class Layout(ABC):
         batch, pictures = self.arrange(documents)
         if not pictures:
             return batch
-        if self.features is not None and all(digest in self.features for digest in pictures):
-            batch.patches, batch.frames = joined([self.features[digest] for digest in pictures], 2)
+        if self.features is not None and all(name in self.features for name in pictures):
+            batch.patches, batch.frames = joined([self.features[name] for name in pictures], 2)
         else:
             batch.images, batch.frames = joined([self.pixels(picture) for picture in pictures.values()], 3)
         return batch

@@ -115,6 +115,8 @@ class Run:
         checkpoint_every: updates between checkpoints; there is one after the last update too.
         log_every: updates between records of the metrics.
         max_broken: the share of a source's documents that may be unreadable and are skipped before it is an error.
+        workers: processes that read each stream; 0 reads in threads. No result depends on it, so that a run may be
+            resumed with another number.
         recipe: the name of the recipe that made this run, and `options`, what it was called with; kept for the record.
     """
 
@@ -143,6 +145,7 @@ class Run:
     checkpoint_every: int = 500
     log_every: int = 10
     max_broken: float = 0.01
+    workers: int = 0
     recipe: str = ""
     options: Mapping[str, Any] = field(default_factory=dict)
 
@@ -164,6 +167,7 @@ class Run:
         require(self.precision in ("fp32", "bf16"), "precision", f"{self.precision!r} is not fp32 or bf16")
         require(self.clip is None or self.clip > 0, "clip", f"a largest norm of {self.clip}", "None does not clip.")
         require(0 <= self.max_broken <= 1, "max_broken", f"{self.max_broken} is not a share from 0 to 1")
+        require(self.workers >= 0, "workers", f"{self.workers} processes", "0 reads in threads.")
         require(self.seed >= 0, "seed", f"{self.seed} is negative")
         require(self.validation is None or len(self.validation) > 0, "validation", "it has no documents")
         require(self.validation_batches is None or self.validation_batches >= 1, "validation_batches", "fewer than 1")

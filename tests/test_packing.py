@@ -39,6 +39,7 @@ FLAMINGOS: dict[str, dict[str, Any]] = {
     "last picture": {},
     "all previous": {"all_previous": True},
     "no gates": {"gate": False},
+    "grafting": {"graft": 2},
 }
 
 
@@ -92,10 +93,9 @@ def agree(system: Any, documents: list[Document], rows: int) -> None:
 def test_flamingo_learns_the_same_from_shared_rows(name: str) -> None:
     torch.manual_seed(0)
     system = flamingo.build(**TINY, **SMALL, **FLAMINGOS[name])
-    for layer in system.fusion.layers:
-        for gate in (layer.gate, layer.ffn_gate):
-            if gate is not None:
-                torch.nn.init.constant_(gate, 0.7)
+    for place, parameter in system.fusion.named_parameters():
+        if place.endswith("gate"):
+            torch.nn.init.constant_(parameter, 0.7)
     agree(system, [*WORDS, *PAIRS, *FILMS], rows=5)
 
 

@@ -16,6 +16,7 @@ from lorgnette.document import Document, Image, Text
 from lorgnette.errors import ConfigError
 from lorgnette.flops import dense, works
 from lorgnette.fusion.cross import CrossFusion, GatedCrossAttention
+from lorgnette.fusion.graft import GraftedFusion, GraftedLayer
 from lorgnette.language.tiny import tiny_random
 from lorgnette.plan import GIB, Machine, Plan, plan
 from lorgnette.planning import report, table
@@ -98,6 +99,19 @@ def test_flops_are_those_that_torch_counts(policy: Policy, flamingo: Flamingo, b
         flamingo.language.gradient_checkpointing = False
     assert again.flops > found.flops
     assert again.flops == pytest.approx(checkpointed, rel=0.12), "embedding and head are not computed again"
+
+
+def test_a_stack_on_the_language_model_is_counted(batch: object) -> None:
+    language, vision = tiny_random(), load_vision("tiny-random")
+    layers = [GraftedLayer(language.width, vision.width, heads=4, head_width=8) for _ in range(3)]
+    resampler = PerceiverResampler(vision.width, queries=5, depth=2, heads=4, head_width=8)
+    system = Flamingo(vision, resampler, GraftedFusion(layers), language)
+    apply(FLAMINGO, system)
+    found = plan(system, FLAMINGO, tokens=int(batch.tokens.shape[1]), images=2, machine=BIG)  # type: ignore[attr-defined]
+    one = counted(lambda: forward(system, batch))
+    assert sum(share.forward for share in found.parts) == pytest.approx(one, rel=0.04), "groups of words are padded"
+    fusion = next(share for share in found.parts if share.part == "fusion")
+    assert fusion.learnt == sum(parameter.numel() for parameter in system.fusion.parameters())
 
 
 def test_what_is_frozen_before_all_that_learns_only_runs_forward(flamingo: Flamingo, batch: object) -> None:

@@ -1,8 +1,9 @@
 """The claims of Flamingo (arXiv:2204.14198), sections 3 and 4 and its ablations, at small scale on embedded pictures.
 
-Arms (`recipes.flamingo.adapt`): `base`, and others that differ from it in one thing. All see as many captions and start
-from the same seed. They learn captions only, alone and on pages of four; what is asked are kinds of things, which they
-were not trained to say, and names in a hand that none has seen.
+Arms (`recipes.flamingo.adapt`): `base`, and others that differ from it in one thing (`no-gate` also in the scale at
+which its layers begin). All see as many captions and start from the same seed. They learn captions only, alone and on
+pages of four; what is asked are kinds of things, which they were not trained to say, and names in a hand that none has
+seen.
 """
 
 import json

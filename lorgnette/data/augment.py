@@ -1,4 +1,4 @@
-"""Other views of the same picture: moved, zoomed, turned and tinted, but still showing what its text says."""
+"""Other views of the same picture or clip: moved, zoomed, turned and tinted, but still showing what its text says."""
 
 import math
 from collections.abc import Callable
@@ -10,7 +10,7 @@ from PIL import ImageFilter
 from PIL.Image import Resampling, Transform
 
 from lorgnette.data.source import Source
-from lorgnette.document import Document, Image
+from lorgnette.document import Document, Image, Part, Video
 from lorgnette.errors import DataError
 
 _GREY = np.array([0.299, 0.587, 0.114])  # ITU-R BT.601 luma
@@ -29,12 +29,15 @@ def augment(
     blur: float = 0.05,
     grey: float = 0.0,
     longest: int = 512,
+    rate: float = 1.0,
+    most: int | None = 8,
 ) -> Document:
     """The document with every picture seen a little differently; text, key, meta and targets are untouched.
 
     Moving, zooming, turning and flipping are one resampling, whose uncovered corners are white; brightness, contrast,
     saturation and hue are one linear map of the colours. Nothing is done that is turned off by its zero, so that one
-    can leave colours alone where colour is the answer.
+    can leave colours alone where colour is the answer. A clip becomes the sequence of its frames, all of which are
+    changed alike: what is drawn is drawn once for all of them.
 
     Args:
         rng: the only source of chance.
@@ -46,14 +49,16 @@ def augment(
         blur: probability of a Gaussian blur of up to 1 % of the longer side.
         grey: probability of losing all colour.
         longest: longer side in pixels to which a larger picture is reduced first.
+        rate: frames per second at which a clip is read, the one at which it will be read again.
+        most: frames of a clip, as for `Video.frames`; None for all.
 
     Raises:
-        DataError: a picture is broken, or the document has boxes, which would no longer fit.
+        DataError: a picture or clip is broken, or the document has boxes, which would no longer fit.
     """
-    if any(image.regions for image in document.images) or (document.targets and document.targets.boxes):
+    if any(shown.regions for shown in document.media) or (document.targets and document.targets.boxes):
         raise DataError("boxes would not follow the picture", where=document.key, fix="Do not augment this source.")
 
-    def view(picture: PIL.Image.Image) -> PIL.Image.Image:
+    def view(picture: PIL.Image.Image, rng: np.random.Generator) -> PIL.Image.Image:
         if max(picture.size) > longest:
             picture.thumbnail((longest, longest), Resampling.BICUBIC, reducing_gap=2.0)
         picture = _moved(picture, rng, crop, shift, turn, flip)
@@ -62,8 +67,16 @@ def augment(
             picture = picture.filter(ImageFilter.GaussianBlur(rng.uniform(0.002, 0.01) * max(picture.size)))
         return picture
 
-    parts = tuple(Image(view(part.open())) if isinstance(part, Image) else part for part in document.parts)
-    return replace(document, parts=parts)
+    def seen(part: Part) -> Part:
+        if isinstance(part, Image):
+            return Image(view(part.open(), rng))
+        if isinstance(part, Video):
+            seed = int(rng.integers(1 << 63))
+            frames = part.frames(rate, most)
+            return Video([view(frame, np.random.default_rng(seed)) for frame in frames], fps=rate)
+        return part
+
+    return replace(document, parts=tuple(map(seen, document.parts)))
 
 
 class Augmented:

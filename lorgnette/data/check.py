@@ -10,7 +10,7 @@ from jaxtyping import Int64
 
 from lorgnette.data.duplicates import Fingerprint, cluster, fingerprints, join
 from lorgnette.data.source import Source
-from lorgnette.document import Image, Video
+from lorgnette.document import Document, Image, Video
 from lorgnette.errors import DataError
 
 _BATCH = 256
@@ -18,7 +18,7 @@ _BATCH = 256
 
 @dataclass(frozen=True)
 class Broken:
-    """A document with a picture that cannot be read, and why."""
+    """A document that cannot be read, or with a picture that cannot, and why."""
 
     index: int
     key: str
@@ -36,7 +36,7 @@ class Report:
         labels: documents of each class, most frequent first; empty without classes.
         texts: how many different captions or answers.
         sizes: smallest and largest width and height in pixels; None where no picture can be read.
-        broken: documents with a picture that cannot be read.
+        broken: documents that cannot be read, or with a picture that cannot.
         exact: pictures that repeat the content of another.
         near: pictures that repeat another recompressed or resized.
         clusters: for each document, the index of the first that shows the same picture: what `split` keeps together.
@@ -91,11 +91,17 @@ def check(source: Source, *, threads: int | None = None, progress: Callable[[int
     keys: list[str] = []
     labels: Counter[str] = Counter()
     texts: set[str] = set()
+    unread: dict[int, str] = {}
     questions = 0
     for start in range(0, len(source), _BATCH):
-        documents = [source[i] for i in range(start, min(start + _BATCH, len(source)))]
+        numbers = range(start, min(start + _BATCH, len(source)))
         fresh: list[Image | Video] = []
-        for document in documents:
+        for number in numbers:
+            try:
+                document = source[number]
+            except DataError as error:
+                unread[number] = error.problem
+                document = Document((), key=": ".join(told for told in (error.where, error.field) if told))
             pictures = []
             for image in document.media:
                 name = str(image.source) if isinstance(image.source, (str, Path)) else image.digest
@@ -112,9 +118,11 @@ def check(source: Source, *, threads: int | None = None, progress: Callable[[int
                 labels.update([targets.label] if targets.label is not None else [])
         prints += fingerprints(fresh, threads=threads)
         if progress:
-            progress(start + len(documents), len(source))
+            progress(numbers.stop, len(source))
     good = [None if isinstance(one, DataError) else one for one in prints]
-    bad = {i: next((str(prints[p]) for p in pictures if good[p] is None), "") for i, pictures in enumerate(shown)}
+    bad = {
+        i: next((str(prints[p]) for p in pictures if good[p] is None), "") for i, pictures in enumerate(shown)
+    } | unread
     same, alike = cluster(good, near=False), cluster(good)
     sizes = [one.size for one in good if one]
     return Report(

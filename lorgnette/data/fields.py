@@ -71,8 +71,8 @@ class Fields:
         """
         used = self._used(row)
         kind = self._kind(row, used)
-        path = os.path.join(self.root, self._text(row, used, kind))
-        shown = Video(path) if kind == "video" else path
+        held = self._held(row, used, kind)
+        shown: str | bytes | Video = Video(held) if kind == "video" else held
         key = self._word(row, used, "key") or row.place
         label = self._word(row, used, "label")
         taken = {used.get("image"), used.get("video"), used.get("key")}
@@ -100,6 +100,17 @@ class Fields:
         near = columns.intersection(_SYNONYMS["video"]) and not columns.intersection(_SYNONYMS["image"])
         return "video" if "image" not in used and ("video" in used or near) else "image"
 
+    def _held(self, row: Row, used: Mapping[str, str], kind: str) -> str | bytes:
+        """The path of the picture or clip, or its bytes, alone or as `{"bytes": ..., "path": ...}`."""
+        if kind not in used:
+            raise self._no_column(row, kind, FIELDS[kind][0])
+        value = row.values[used[kind]]
+        if isinstance(value, dict):
+            value = value.get("bytes") or value.get("path")
+        if isinstance(value, bytes) and value:
+            return value
+        return os.path.join(self.root, clean(value, row.place, used[kind]))
+
     def _used(self, row: Row) -> dict[str, str]:
         """The column of each field that the row has; worked out once for all rows that have the same columns."""
         columns = tuple(row.values)
@@ -121,13 +132,13 @@ class Fields:
     def _text(self, row: Row, used: Mapping[str, str], name: str) -> str:
         if name not in used:
             raise self._no_column(row, name, FIELDS[name][0])
-        return _clean(row.values[used[name]], row.place, used[name])
+        return clean(row.values[used[name]], row.place, used[name])
 
     def _word(self, row: Row, used: Mapping[str, str], name: str) -> str | None:
         """A key or label: optional, and a whole number will do."""
         if name not in used or row.values[used[name]] in ("", None):
             return None
-        return _clean(_spelt(row.values[used[name]]), row.place, used[name])
+        return clean(_spelt(row.values[used[name]]), row.place, used[name])
 
     def _answers(self, row: Row, used: Mapping[str, str]) -> dict[str, float]:
         """Answers and weights: one text, a list, or an object of weights.
@@ -143,11 +154,11 @@ class Fields:
             if bad:
                 fix = "Weights are numbers above 0."
                 raise DataError(f"an answer of weight {bad[0]!r}", where=row.place, field=column, fix=fix)
-            weights = {_clean(answer, row.place, column): float(weight) for answer, weight in value.items()}
+            weights = {clean(answer, row.place, column): float(weight) for answer, weight in value.items()}
         else:
             given = value if isinstance(value, list) else [value]
             given = [answer.get("answer") if isinstance(answer, dict) else answer for answer in given]
-            votes = Counter(_clean(_spelt(answer), row.place, column) for answer in given)
+            votes = Counter(clean(_spelt(answer), row.place, column) for answer in given)
             voted = len(votes) < len(given)
             weights = {answer: min(1.0, count / 3) if voted else 1.0 for answer, count in votes.items()}
         if not weights:
@@ -170,7 +181,12 @@ def _spelt(value: object) -> object:
     return str(value) if isinstance(value, (int, float)) and not isinstance(value, bool) else value
 
 
-def _clean(value: object, place: str, column: str) -> str:
+def clean(value: object, place: str, column: str) -> str:
+    """A text without space around it.
+
+    Raises:
+        DataError: it is empty, too long or no text, or holds a NUL or half of a surrogate pair.
+    """
     if value is None:
         raise _empty(place, column)
     if not isinstance(value, str):

@@ -4,6 +4,7 @@
 |-----------------------------------------|----------------------------------------------------------------------|
 | .jsonl, .csv, .tsv, .json               | a row: image or video; caption (or text), question and answer(s), label |
 | .json of COCO captions                  | an annotation                                                        |
+| .json or .jsonl of LLaVA                | a conversation                                                       |
 | a folder with one such table            | a row                                                                |
 | a folder of class folders               | a picture; caption and label are the folder's name                   |
 | a folder of pictures with .txt or .json | a picture; the side file holds its caption, or question and answer   |
@@ -14,6 +15,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from lorgnette.data import plain
+from lorgnette.data.conversations import Conversations, is_conversation
 from lorgnette.data.fields import Fields
 from lorgnette.data.folders import find_table, read_folder
 from lorgnette.data.pairs import QUESTION
@@ -88,7 +90,7 @@ def open_pictures(
     root: str | Path | None = None,
     delimiter: str | None = None,
     names_are_captions: bool = False,
-) -> Pictures:
+) -> Pictures | Conversations:
     """The user's own pictures, or clips, with captions, questions and answers, or classes.
 
     The whole of the text is checked now; that the pictures exist is checked now too, and whether they can be decoded
@@ -118,4 +120,7 @@ def open_pictures(
     fields = Fields(Path(root) if root else (table.parent if table else path), dict(columns or {}), template)
     if table is None:
         return Pictures(path, read_folder(path, names_are_captions=names_are_captions), fields)
-    return Pictures(path, read_table(table, delimiter), fields)
+    rows = read_table(table, delimiter)
+    if is_conversation(rows[0].values):
+        return Conversations(rows, fields.root, template)
+    return Pictures(path, rows, fields)

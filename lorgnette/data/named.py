@@ -1,7 +1,10 @@
 """Training, validation and test documents by what a user calls them: an embedded set, or a path."""
 
 import logging
+import re
+from pathlib import Path
 
+from lorgnette.data.arrow import open_arrow
 from lorgnette.data.easy_vqa import EasyVQA
 from lorgnette.data.emoji import LOCALES, TEST_STYLES, VALIDATION_STYLES, Emoji
 from lorgnette.data.files import open_pictures
@@ -12,6 +15,8 @@ from lorgnette.data.stamps import Stamps
 from lorgnette.data.web.kept import Kept
 from lorgnette.data.web.opening import open_pages
 from lorgnette.data.web.page import Pages
+from lorgnette.data.web.tars import TarDocuments, TarPages, TarPairs
+from lorgnette.errors import ConfigError
 
 log = logging.getLogger("lorgnette")
 
@@ -24,9 +29,8 @@ def open_data(name: str) -> tuple[Source, Source, Source]:
             language), "easy-vqa" (its official test part; a tenth of
             the training pictures validates), "scenes" (questions about composed pictures; also "scenes-statements",
             "scenes-entailment", "scenes-grounding", "scenes-captions" and "scenes-clips"), "stamps" (where its Debian
-            package is there), a table or folder of your own pictures, or pages and tars as `lorgnette.data.web.opening`
-            knows them by their content; of pages those that M3W's rules leave. All from the stamps on are divided by
-            `lorgnette.data.split.divide`, less what cannot be read.
+            package is there), or a path, as `open_source` knows it; of pages those that M3W's rules leave. All from the
+            stamps on are divided by `lorgnette.data.split.divide`, less what cannot be read.
 
     Raises:
         DataError, ConfigError, ResourceError: as the readers say.
@@ -45,7 +49,7 @@ def open_data(name: str) -> tuple[Source, Source, Source]:
     scenes = {"scenes": VQA} | {f"scenes-{family}": kinds for family, kinds in FAMILIES.items()}
     if name in scenes:
         return open_scenes(scenes[name])
-    source: Source = Stamps() if name == "stamps" else open_pages(name) or open_pictures(name)
+    source: Source = Stamps() if name == "stamps" else open_source(name)
     if isinstance(source, Pages):
         source = kept = Kept(source)
         log.warning("%s", kept.report)
@@ -55,3 +59,21 @@ def open_data(name: str) -> tuple[Source, Source, Source]:
         log.warning("left out %d of %d documents with a broken picture; %s", len(broken), len(source), first)
     parts = divide(readable, log.warning)
     return parts.train, parts.validation, parts.test
+
+
+def open_source(path: str | Path) -> Source:
+    """All documents of a path, told by its content: docs/data.md has the table.
+
+    Raises:
+        DataError, ResourceError: as the readers say.
+        ConfigError: it is an address or a command.
+    """
+    if re.match(r"pipe:|[A-Za-z][A-Za-z0-9+.-]+://", str(path)):
+        fix = "Give the path of a file or folder on this machine."
+        raise ConfigError("nothing is fetched and no command is run", where=path, fix=fix)
+    path = Path(path)
+    source: Source = open_pages(path) or open_arrow(path) or open_pictures(path)
+    if isinstance(source, (TarPairs, TarPages, TarDocuments)):
+        for reason, (count, first) in source.index.skipped.items():
+            log.warning("%s: left %d members %s, such as %s", path, count, reason, first)
+    return source

@@ -83,6 +83,8 @@ class Readable:
 
 def _row(document: Document) -> tuple[str, str]:
     asked = "".join(part.text for part in question(document) if isinstance(part, Text))
+    if not document.media:
+        return document.key, asked
     picture = document.media[0]
     return str(picture.source) if isinstance(picture.source, (str, Path)) else picture.digest, asked
 

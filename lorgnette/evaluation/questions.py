@@ -86,16 +86,20 @@ def questions(
         support: pictures for worked examples; none is of the concept (or duplicate cluster) asked about.
         shots: worked examples: picture, question and answer.
         ways: candidates of the choice, the right one among them.
-        limit: the most items.
+        limit: the most items; at least `ways`, since wrong answers are those of other items.
         induction: the sentence before everything; empty for none.
         ask: how question and answer are written.
 
     Raises:
+        ConfigError: `ways`, `shots` or `limit` are too small.
         DataError: fewer pictures or answers than asked for.
         ResourceError: the question needs an optional package.
     """
     if ways < 2 or shots < 0:
         raise ConfigError(f"{ways} ways and {shots} shots", fix="At least two ways, and no negative shots.")
+    if limit < ways:
+        problem = f"at most {limit} items, and a {ways}-way choice needs the answers of {ways}"
+        raise ConfigError(problem, where=question.name, field="limit", fix=f"Give {ways} or more.")
     asked = _asked(documents(source), question, ways, limit, seed)
     right = [question.answers(document)[0] for document in asked]
     if question.fixed:
@@ -133,6 +137,9 @@ def questions(
             group=document.cluster,
         )
         items.append(item)
+    if not items:
+        problem = f"no picture has {ways - 1} wrong answers among those of {len(asked)} pictures"
+        raise DataError(problem, where=question.name, fix="Give a larger source or limit, or fewer ways.")
     note = f"{ways}-way choice, {shots} shots"
     return Task(name, tuple(items), 1 / ways, decoding=Decoding(max_tokens), note=note)
 
@@ -159,10 +166,12 @@ def _asked(pictures: Sequence[Document], question: Question, ways: int, limit: i
         found = [document for some in homes.values() for document in rng.sample(some, min(most, len(some)))]
         return rng.sample(found, min(limit, len(found)))
     counts = sorted((len(some) for some in homes.values()), reverse=True)
-    sizes = {n: min(limit, n * counts[n - 1]) for n in range(ways, len(counts) + 1)}
+    sizes = {n: min(limit, n * counts[n - 1]) for n in range(ways, min(limit, len(counts)) + 1)}
     number = max(n for n, size in sizes.items() if size >= 0.6 * max(sizes.values()))  # variety before numbers
     each = max(1, min(counts[number - 1], limit // number))
     answers = sorted(answer for answer, some in homes.items() if len(some) >= each)
+    if len(answers) * each > limit:
+        answers = sorted(rng.sample(answers, number))
     return [document for answer in answers for document in rng.sample(homes[answer], each)]
 
 

@@ -4,7 +4,7 @@
 model is exactly what it was. A word that no picture precedes attends to nothing, and gets exactly zero.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
@@ -15,7 +15,9 @@ from torch.nn.functional import scaled_dot_product_attention
 
 from lorgnette.data.chunks import AHEAD
 from lorgnette.document import Document, Image, Video
+from lorgnette.errors import DataError
 from lorgnette.fusion.inline import InlineLayout
+from lorgnette.language import Cache, LanguageModel
 from lorgnette.layout import Span
 from lorgnette.nn import Attention, FeedForward, squared_relu
 from lorgnette.shapes import Batch
@@ -27,15 +29,19 @@ KeysValues = Float[Tensor, "N 2 H Q W"]
 class Segments:
     """Words grouped by what they look at, so that each attends to its own pictures' keys and not to the batch's.
 
+    All that depends on the batch is found out here, once for all layers: a layer then waits for no device.
+
     Attributes:
         words: of each of G groups the L positions among `B * T`, padded with 0.
-        real: False at padding.
+        looking: the N positions that look at something, group by group.
+        places: where these stand among the `G * L`; all else there is padding.
         pictures: the rows of the keys and values that the group looks at, K of them; padded with 0.
         seen: which of the K each word looks at; None where all look at all.
     """
 
     words: Int[Tensor, "G L"]
-    real: Bool[Tensor, "G L"]
+    looking: Int[Tensor, "N"]
+    places: Int[Tensor, "N"]
     pictures: Int[Tensor, "G K"]
     seen: Bool[Tensor, "G L K"] | None = None
 
@@ -49,21 +55,22 @@ class Segments:
         sample = looking // pictures.shape[1]
         names, group = torch.stack([sample, flat[looking]]).unique(dim=1, return_inverse=True)
         order = group.argsort(stable=True)
+        looking, group = looking[order], group[order]
         counts = torch.bincount(group)
-        place = torch.arange(len(order), device=flat.device) - (counts.cumsum(0) - counts)[group[order]]
-        words = torch.zeros(len(counts), int(counts.max()), dtype=torch.long, device=flat.device)
-        words[group[order], place] = looking[order]
-        real = torch.arange(words.shape[1], device=flat.device) < counts[:, None]
-        return cls(words, real, names[1, :, None])
+        length = int(counts.max())
+        within = torch.arange(len(order), device=flat.device) - (counts.cumsum(0) - counts)[group]
+        words = torch.zeros(len(counts), length, dtype=torch.long, device=flat.device)
+        words[group, within] = looking
+        return cls(words, looking, group * length + within, names[1, :, None])
 
     @classmethod
     def of_several(cls, pictures: Int[Tensor, "B K"], seen: Bool[Tensor, "B T K"]) -> "Segments | None":
         """A sample's positions look at those of its pictures that they have seen."""
-        some = seen.any(2)
-        if not some.any():
+        looking = seen.any(2).flatten().nonzero()[:, 0]
+        if not len(looking):
             return None
-        words = torch.arange(some.numel(), device=seen.device).view_as(some)
-        return cls(words, some, pictures.clamp(min=0), seen)
+        words = torch.arange(seen.shape[0] * seen.shape[1], device=seen.device).view(seen.shape[:2])
+        return cls(words, looking, looking, pictures.clamp(min=0), seen)
 
 
 class GatedCrossAttention(nn.Module):
@@ -125,10 +132,73 @@ class GatedCrossAttention(nn.Module):
             mask = None if seen is None else seen.repeat_interleave(looked_at.shape[3], 2).unsqueeze(1)
             mixed = scaled_dot_product_attention(query, keys, values, mask)
             told = _through(self.gate, self.attention.output(mixed.transpose(1, 2).flatten(2)))
-            x = flat.index_add(0, segments.words[segments.real], told[segments.real].to(x.dtype)).view_as(x)
+            told = told.flatten(0, 1).index_select(0, segments.places)
+            x = flat.index_add(0, segments.looking, told.to(x.dtype)).view_as(x)
         if self.ffn is not None and self.ffn_norm is not None:
             x = x + _through(self.ffn_gate, self.ffn(self.ffn_norm(x)))
         return x.to(dtype)
+
+
+@dataclass(frozen=True)
+class Sight:
+    """What there is to look at in one forward, for all gated layers.
+
+    Attributes:
+        tables: for every layer keys and values of the batch's pictures, and then of every row's earlier ones.
+        segments: which words look at which of them; None where none looks at any.
+        memory: for whoever reads on, as `of` takes it.
+    """
+
+    tables: list[KeysValues | None]
+    segments: Segments | None
+    memory: dict[str, Tensor]
+
+    @classmethod
+    def of(
+        cls,
+        layers: Iterable[nn.Module],
+        batch: Batch,
+        visual: Float[Tensor, "L Q E"] | None,
+        memory: Mapping[str, Tensor],
+        *,
+        all_previous: bool = False,
+    ) -> "Sight":
+        """What the words of a batch see.
+
+        Args:
+            layers: `GatedCrossAttention`s.
+            visual: of the batch's distinct pictures and clips.
+            memory: of what was read before: for every layer (`layer i`) keys and values of the pictures that each row
+                can still look at, `B M 2 H Q W`, and which of them are there (`seen`, `B M`).
+            all_previous: words look at all pictures before them.
+        """
+        assert batch.latest is not None
+        number, known = 0 if visual is None else len(visual), memory.get("seen")
+        media, seen = batch.media, batch.media >= 0
+        if known is None:
+            known = seen[:, :0]
+        earlier = torch.arange(known.numel(), device=known.device).view_as(known) + number
+        latest = batch.latest[..., None]
+        if all_previous:
+            here = (torch.arange(media.shape[1], device=media.device) <= latest) & seen[:, None]
+            if batch.documents is not None and batch.media_documents is not None:
+                here &= batch.documents[..., None] == batch.media_documents[:, None]
+            old = known[:, None].expand(-1, latest.shape[1], -1)
+            segments = Segments.of_several(torch.cat([earlier, media], 1), torch.cat([old, here], 2))
+        else:
+            none = torch.full_like(latest[:, 0], -1)
+            before = torch.cat([none, torch.where(known, earlier, -1)], 1).amax(1, keepdim=True)
+            segments = Segments.of(torch.cat([before, media], 1).gather(1, batch.latest + 1))
+        tables = [_table(layer, visual, memory.get(f"layer {i}")) for i, layer in enumerate(layers)]
+        if not media.shape[1]:  # a growing answer looks at what its prompt did
+            return cls(tables, segments, dict(memory))
+        rows, there = torch.cat([torch.where(known, earlier, -1), media], 1), torch.cat([known, seen], 1)
+        if not all_previous:  # the last that is there
+            places = torch.arange(rows.shape[1], device=rows.device)
+            last = torch.where(there, places, -1).amax(1, keepdim=True)
+            rows, there = rows.gather(1, last.clamp(min=0)), last >= 0
+        kept = {f"layer {i}": table[rows.clamp(min=0)] for i, table in enumerate(tables) if table is not None}
+        return cls(tables, segments, {"seen": there} | kept)
 
 
 class CrossFusion(nn.Module):
@@ -144,51 +214,32 @@ class CrossFusion(nn.Module):
         self.layers = nn.ModuleList(layers[block] for block in self.blocks)
         self.all_previous = all_previous
 
-    def looking(
-        self, batch: Batch, visual: Float[Tensor, "L Q E"] | None, memory: Mapping[str, Tensor]
-    ) -> tuple[Callable[[int, Float[Tensor, "B T D"]], Float[Tensor, "B T D"]], dict[str, Tensor]]:
-        """What the language model calls before each of its blocks, and the memory of whoever reads on.
-
-        Args:
-            visual: of the batch's distinct pictures and clips.
-            memory: of what was read before: for every layer (`layer i`) keys and values of the pictures that each row
-                can still look at, `B M 2 H Q W`, and which of them are there (`seen`, `B M`).
-        """
-        assert batch.latest is not None
-        number, known = 0 if visual is None else len(visual), memory.get("seen")
-        media, seen = batch.media, batch.media >= 0
-        if known is None:
-            known = seen[:, :0]
-        earlier = torch.arange(known.numel(), device=known.device).view_as(known) + number
-        latest = batch.latest[..., None]
-        if self.all_previous:
-            here = (torch.arange(media.shape[1], device=media.device) <= latest) & seen[:, None]
-            if batch.documents is not None and batch.media_documents is not None:
-                here &= batch.documents[..., None] == batch.media_documents[:, None]
-            old = known[:, None].expand(-1, latest.shape[1], -1)
-            segments = Segments.of_several(torch.cat([earlier, media], 1), torch.cat([old, here], 2))
-        else:
-            none = torch.full_like(latest[:, 0], -1)
-            before = torch.cat([none, torch.where(known, earlier, -1)], 1).amax(1, keepdim=True)
-            segments = Segments.of(torch.cat([before, media], 1).gather(1, batch.latest + 1))
-        tables = [_table(layer, visual, memory.get(f"layer {i}")) for i, layer in enumerate(self.layers)]
+    def forward(
+        self,
+        language: LanguageModel,
+        batch: Batch,
+        visual: Float[Tensor, "L Q E"] | None,
+        *,
+        positions: Int[Tensor, "B T"] | None = None,
+        mask: Bool[Tensor, "B T S"] | None = None,
+        cache: Cache | None = None,
+    ) -> Float[Tensor, "B T D"]:
+        """Words go through the language model and look at pictures before some of its blocks."""
+        memory = {} if cache is None else cache.memory
+        sight = Sight.of(self.layers, batch, visual, memory, all_previous=self.all_previous)
 
         def before_block(block: int, x: Float[Tensor, "B T D"]) -> Float[Tensor, "B T D"]:
             if block not in self.blocks:
                 return x
             number = self.blocks.index(block)
-            changed: Tensor = self.layers[number](x, tables[number], segments)
+            changed: Tensor = self.layers[number](x, sight.tables[number], sight.segments)
             return changed
 
-        if not media.shape[1]:  # a growing answer looks at what its prompt did
-            return before_block, dict(memory)
-        rows, there = torch.cat([torch.where(known, earlier, -1), media], 1), torch.cat([known, seen], 1)
-        if not self.all_previous:  # the last that is there
-            places = torch.arange(rows.shape[1], device=rows.device)
-            last = torch.where(there, places, -1).amax(1, keepdim=True)
-            rows, there = rows.gather(1, last.clamp(min=0)), last >= 0
-        kept = {f"layer {i}": table[rows.clamp(min=0)] for i, table in enumerate(tables) if table is not None}
-        return before_block, {"seen": there} | kept
+        words = language.embed(batch.tokens)
+        hidden: Tensor = language(words, positions=positions, mask=mask, cache=cache, before_block=before_block)
+        if cache is not None:
+            cache.memory = sight.memory
+        return hidden
 
 
 def _table(layer: nn.Module, visual: Tensor | None, old: Tensor | None) -> KeysValues | None:
@@ -210,7 +261,14 @@ class CrossLayout(InlineLayout):
     marker: str = "<image>"
 
     def spans(self, document: Document, *, begin: bool = True) -> list[Span]:
-        """As `InlineLayout`. In a document that looks ahead a marker still looks at its own picture."""
+        """As `InlineLayout`. In a document that looks ahead a marker still looks at its own picture.
+
+        Raises:
+            DataError: a clip, where `frames` is 0.
+        """
+        if not self.frames and any(isinstance(part, Video) for part in document.parts):
+            fix = "Leave clips out, or build it with `frames` above 0."
+            raise DataError("a clip, and this system reads pictures only", where=document.key, fix=fix)
         spans = super().spans(document, begin=begin)
         if not document.meta.get(AHEAD):
             return spans

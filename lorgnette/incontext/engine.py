@@ -8,6 +8,7 @@ depend on batch size, padding, the order of prompts, or on what is shared.
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import cached_property
 
 import torch
 from jaxtyping import Float
@@ -37,8 +38,9 @@ class Engine:
     Args:
         system: a model in eval mode.
         batch_size: the most prompts that run together.
-        memory: bytes that the keys and values of one batch may take; fewer prompts run together where they would take
-            more. A batch is held for every level of the trie at once.
+        memory: bytes that the keys and values of one batch may take, those of the pictures that it is about to read
+            included; fewer prompts run together where they would take more. A batch is held for every level of the
+            trie at once.
         chunk: rows of the vocabulary head computed together; bounds memory too.
         pictures: how many the vision encoder sees together; frames count as pictures.
         kept: bytes that what is read of pictures may take, from one run to the next. What a run still needs is kept in
@@ -60,6 +62,7 @@ class Engine:
         self.device = next(system.language.parameters()).device
         self.seen: Kept[Float[Tensor, "Q E"]] = Kept(kept, lambda visual: visual.nbytes)
         self.num_encoded = self.num_read = 0
+        self._of_picture: int | None = None
 
     def generate(self, prompts: Sequence[Document], decoding: Decoding | None = None) -> list[Answer]:
         """One answer per prompt; greedy by default."""
@@ -95,7 +98,8 @@ class Engine:
         self.check(requests)
         shown = [self._shown(request.prompt) for request in requests]
         root = leaves(shown, self._length) if isinstance(self.system, Encodes) else trie(shown, self._length)
-        self.seen.expect(picture.digest for parts in root.all_parts() for picture in Document(parts).media)
+        named = self.system.layout.name
+        self.seen.expect(named(picture) for parts in root.all_parts() for picture in Document(parts).media)
         work = _Work(requests, told)
         start = Reading.nothing(self.system.language, self.device)
         if not isinstance(self.system, Encodes):
@@ -110,7 +114,9 @@ class Engine:
         """Reads nodes after what is in their rows of `before`, answers the prompts that end there, and goes deeper."""
         whole = isinstance(self.system, Encodes)
         order = sorted(range(len(nodes)), key=lambda i: nodes[i].length)
-        for some in self._batches(order, [nodes[i].length for i in order], before):
+        lengths = [nodes[i].length for i in order]
+        pictures = [self._remembered(nodes[i]) if len(nodes) > 1 else 0 for i in order]  # alone it runs in any case
+        for some in self._batches(order, lengths, before, pictures=pictures):
             here = [nodes[i] for i in some]
             batch, visual = self._arrange([Document(node.parts) for node in here], begin=whole)
             reading = self._read(before.select(self._rows([rows[i] for i in some])), batch, visual)
@@ -206,7 +212,8 @@ class Engine:
         batch, pictures = self.system.layout.arrange(documents, begin=begin)
         self._encode(pictures)
         visual = torch.stack([self.seen[name] for name in pictures]) if pictures else None
-        self.seen.used(picture.digest for document in documents for picture in document.media)
+        named = self.system.layout.name
+        self.seen.used(named(picture) for document in documents for picture in document.media)
         return batch.to(self.device), visual
 
     def _read(self, before: Reading, batch: Batch, visual: Float[Tensor, "N Q E"] | None) -> Reading:
@@ -233,39 +240,71 @@ class Engine:
         return Trie.of([[*layout.tokenizer.encode(text), *end] for text in candidates])
 
     def _batches(
-        self, order: Sequence[int], lengths: Sequence[int], before: Reading, *, copies: int = 1
+        self,
+        order: Sequence[int],
+        lengths: Sequence[int],
+        before: Reading,
+        *,
+        copies: int = 1,
+        pictures: Sequence[int] = (),
     ) -> Iterator[list[int]]:
         """`order` in pieces that run together, each within the size and memory of a batch; at least one at a time.
 
         Args:
             copies: rows that each of them takes.
+            pictures: bytes that are remembered of what each of them shows; none by default.
         """
         piece: list[int] = []
-        longest = 0
+        longest = looked_at = 0
         cache = before.cache
         own = cache.layers[0][0].shape[2] if cache.layers and cache.batch > 1 else 0
         remembered = sum(tensor[0].nbytes for tensor in cache.memory.values())
-        for i, length in zip(order, lengths, strict=True):
-            longest = max(longest, length)
+        for i, length, more in zip(order, lengths, pictures or [0] * len(order), strict=True):
+            longest, looked_at = max(longest, length), looked_at + more
             rows = (len(piece) + 1) * copies
             # What all rows share is kept once; where it is not worth packing them, it is laid beside each row's own, in
             # one block after the other.
             packs = Packing(rows, longest, before.seen.shape[1] - own, own).pays
             beside = 0 if packs else 2 * (before.seen.shape[1] + longest) / self.system.language.num_blocks
-            size = rows * ((own + longest + beside) * self._position(cache) + remembered)
+            size = rows * ((own + longest + beside) * self._position(cache) + remembered) + looked_at
             if piece and (len(piece) == self.batch_size or size > self.memory):
                 yield piece
-                piece, longest = [], length
+                piece, longest, looked_at = [], length, more
             piece.append(i)
         if piece:
             yield piece
 
     def _position(self, cache: Cache) -> int:
-        """Bytes that the keys and values of one position take; before anything has been read, of a word tried out."""
-        if not cache.length and not isinstance(self.system, Encodes):
-            cache = Cache()
-            self.system.read(words([[0]], self.device), None, cache=cache)
-        return sum(tensor[0, :, 0].nbytes for pair in cache.layers or cache.shared for tensor in pair)
+        """Bytes that a position takes."""
+        if isinstance(self.system, Encodes):  # nothing can be tried out before a prompt is encoded
+            return sum(tensor[0, :, 0].nbytes for pair in cache.layers or cache.shared for tensor in pair)
+        return sum(self._of_word)
+
+    def _remembered(self, node: Node) -> int:
+        """Bytes that are remembered of a node's pictures beside keys and values of positions; tried out with one."""
+        media = Document(node.parts).media
+        if not media or isinstance(self.system, Encodes):
+            return 0
+        if self._of_picture is None:
+            batch, pictures = self.system.layout.arrange([Document((media[0],))], begin=False)
+            self._encode(pictures)
+            tried = self._tried(batch.to(self.device), torch.stack([self.seen[name] for name in pictures]))
+            whole = sum(tensor.nbytes for tensor in tried.memory.values())
+            self._of_picture = whole - batch.tokens.shape[1] * self._of_word[1]
+        return len(media) * self._of_picture
+
+    @cached_property
+    def _of_word(self) -> tuple[int, int]:
+        """Bytes of a word's keys and values, and of what else it leaves in memory."""
+        tried = self._tried(words([[0]], self.device), None)
+        position = sum(tensor[0, :, 0].nbytes for pair in tried.layers for tensor in pair)
+        return position, sum(tensor.nbytes for tensor in tried.memory.values())
+
+    def _tried(self, batch: Batch, visual: Float[Tensor, "N Q E"] | None) -> Cache:
+        """What is kept after a first reading."""
+        cache = Cache()
+        self.system.read(batch, visual, cache=cache)
+        return cache
 
     def _rows(self, rows: Sequence[int]) -> Tensor:
         return torch.tensor(rows, dtype=torch.long, device=self.device)

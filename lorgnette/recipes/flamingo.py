@@ -59,6 +59,7 @@ def pretrain(
     gate: bool = True,
     dense: bool = True,
     only: int | None = None,
+    graft: int = 0,
     all_previous: bool = False,
     ahead: float = 0.5,
     space: float = 0.5,
@@ -115,20 +116,22 @@ def pretrain(
         depth: layers of the connector.
         connector_width: of the connector; None is the encoder's.
         connector_heads: of its layers.
-        frames: learnt embeddings of time, and the most frames of a clip.
+        frames: learnt embeddings of time, and the most frames of a clip; 0 for pictures only.
         every: a gated layer before the first block and before every so manieth after it.
         heads: of each gated layer.
         head_width: of one head.
         gate: False leaves the tanh gates out: the ablation.
         dense: False leaves the gated layers' feed-forward part out; with no gate "vanilla cross-attention".
         only: one gated layer, before this block: the ablation.
+        graft: layers of a stack on the language model's output, instead of gated layers: the ablation "grafting".
         all_previous: words look at all pictures before them: the ablation.
         ahead: the share of pages whose words look at the next picture (`p_next`).
         space: the share of pairs' texts that begin with a space.
-        flip: the share of pictures that are mirrored. Never for text, arrows, clocks, or where left and right matter.
+        flip: the share of pictures and clips that are mirrored. Never for text, arrows, clocks, or where left and right
+            matter.
         colour: largest relative change of brightness, contrast and saturation.
         window_tokens: of a page that are read, at random.
-        window_images: the most pictures of a window, the first ones.
+        window_images: the most pictures and clips of a window, the first ones.
         fit: how a picture becomes a square; bars have the mean colour.
         size: pixels; None is the encoder's own.
         blind: train and test on black pictures.
@@ -157,6 +160,7 @@ def pretrain(
         sources = {name: open_data(given)[:2] for name, given in named.items() if given is not None}
     require(len(sources) > 0, "pairs", "there is nothing to train on", "Give pages, pairs or clips.")
     require(not (remember and learn_vision), "remember", "an encoder that learns must see every picture anew")
+    require(bool(frames) or "clips" not in sources, "frames", "with 0 no clip is read, and there are clips")
     random = (not pretrained_language and not learn_language) or (not pretrained_vision and not learn_vision)
     require(not random, "pretrained", "a backbone of random weights that never learns")
     require(vocabulary is None or vocabulary > 0, "vocabulary", f"the first {vocabulary} tokens")
@@ -184,10 +188,11 @@ def pretrain(
                 colour=(colour, colour, colour, 0.1 * colour),
                 flip=flip,
                 blur=0.0,
+                most=frames or None,
             ),
         )
     cut: View = partial(window, tokenizer=words, length=window_tokens, images=window_images)
-    views: dict[str, tuple[View, ...]] = {"pages": (cut, *seen), "clips": ()}
+    views: dict[str, tuple[View, ...]] = {"pages": (cut, *seen)}
     changes = {
         name: Varied(
             flamingo.END,
@@ -220,6 +225,7 @@ def pretrain(
         "gate": gate,
         "dense": dense,
         "only": only,
+        "graft": graft,
         "all_previous": all_previous,
         "fit": fit,
         "size": size,

@@ -67,7 +67,7 @@ def finetune(
         accumulate: parts that a batch is cut into, to save memory.
         autocast: compute in bfloat16 where that is safe.
         gradient_checkpointing: compute the language model's blocks again in backward, to save memory.
-        flip: the share of pictures that are mirrored.
+        flip: the share of pictures and clips that are mirrored.
         colour: largest relative change of brightness, contrast and saturation.
         steps: at most so many.
         patience: stop after so many validations without a better loss.
@@ -85,7 +85,17 @@ def finetune(
     words = languages.load_tokenizer(arguments["language"])
     words.add([flamingo.END])
     tint = (colour, colour, colour, 0.0)
-    view = partial(augment, crop=(1.0, 1.0), shift=0.0, turn=0.0, colour=tint, flip=flip, blur=0.0)
+    view = partial(
+        augment,
+        crop=(1.0, 1.0),
+        shift=0.0,
+        turn=0.0,
+        colour=tint,
+        flip=flip,
+        blur=0.0,
+        rate=arguments.get("rate", 1.0),
+        most=arguments.get("frames", 8) or None,
+    )
     still = Varied(flamingo.END)
     varied = replace(still, views=(view,) if flip or colour else ())
     reading = LanguageModelling(spoken(words, [train, validation], vocabulary, flamingo.END), others=vocabulary or 0)

@@ -16,6 +16,7 @@ from lorgnette import vision as visions
 from lorgnette.connectors import MLPResampler, PerceiverResampler, TransformerResampler
 from lorgnette.errors import ConfigError
 from lorgnette.fusion.cross import CrossFusion, CrossLayout, GatedCrossAttention
+from lorgnette.fusion.graft import GraftedFusion, GraftedLayer
 from lorgnette.fusion.inline import apart
 from lorgnette.language import Cache, LanguageModel
 from lorgnette.shapes import Batch
@@ -31,12 +32,16 @@ class Flamingo(nn.Module):
     Args:
         vision: any encoder; its patches are read.
         connector: patches -> Q embeddings.
-        fusion: the gated layers, of the language model's `block_width`.
+        fusion: the gated layers, of the language model's `block_width`; or a stack on its output, of its `width`.
         language: any causal language model.
     """
 
     def __init__(
-        self, vision: VisionEncoder, connector: nn.Module, fusion: CrossFusion, language: LanguageModel
+        self,
+        vision: VisionEncoder,
+        connector: nn.Module,
+        fusion: CrossFusion | GraftedFusion,
+        language: LanguageModel,
     ) -> None:
         super().__init__()
         self.vision, self.connector, self.fusion, self.language = vision, connector, fusion, language
@@ -69,21 +74,17 @@ class Flamingo(nn.Module):
         cache: Cache | None = None,
     ) -> Float[Tensor, "B T E"]:
         """Words go through the language model and look at pictures on the way."""
-        before_block, memory = self.fusion.looking(batch, visual, {} if cache is None else cache.memory)
-        hidden = self.language(
-            self.language.embed(batch.tokens), positions=positions, mask=mask, cache=cache, before_block=before_block
-        )
-        if cache is not None:
-            cache.memory = memory
+        hidden: Tensor = self.fusion(self.language, batch, visual, positions=positions, mask=mask, cache=cache)
         return hidden
 
     def forward(self, batch: Batch) -> Float[Tensor, "B T E"]:
         """Hidden states; the head runs only where the loss is taken, or the next token is asked for."""
         positions, mask = apart(batch)
-        patches, frames = self.see(batch.images) if batch.images is not None else batch.patches, batch.frames
+        frames = None if batch.frames is None else batch.frames.tolist()  # before the encoder has work to be waited for
+        patches = self.see(batch.images) if batch.images is not None else batch.patches
         visual: Tensor | None = None
         if patches is not None:
-            visual = self.look(patches) if frames is None else self.watch(patches, frames.tolist())
+            visual = self.look(patches) if frames is None else self.watch(patches, frames)
         return self.read(batch, visual, positions=positions, mask=mask)
 
 
@@ -105,6 +106,7 @@ def build(
     gate: bool = True,
     dense: bool = True,
     only: int | None = None,
+    graft: int = 0,
     all_previous: bool = False,
     fit: Literal["pad", "crop", "squash"] = "pad",
     size: int | None = None,
@@ -124,13 +126,16 @@ def build(
         depth: layers of the connector; the MLP has one.
         connector_width: of the connector and of what it gives; None is the encoder's. The paper has 1536.
         connector_heads: of each of its layers.
-        frames: learnt embeddings of a frame's time, and the most frames that a clip is read with.
+        frames: learnt embeddings of a frame's time, and the most frames that a clip is read with; with 0 pictures are
+            read and clips are refused.
         every: a gated layer before the first block and then before every so manieth.
         heads: of each gated layer.
         head_width: of one head, there and in the connector.
         gate: False leaves out the tanh gates: the ablation.
         dense: False leaves out the gated layers' feed-forward part: the ablation.
         only: one gated layer, before this block: the ablation "single in the middle"; overrides `every`.
+        graft: layers of a stack on the language model's output, which is run as it is, instead of gated layers between
+            its blocks: the ablation "grafting"; with `gate=False` as VC-GPT has it. 0 is none.
         all_previous: words look at all pictures before them: the ablation.
         fit: how a picture becomes a square. Bars have the mean colour, as in the paper.
         size: pixels; None is the encoder's own. The paper has 320 for Flamingo and 480 for fine-tuning.
@@ -141,6 +146,11 @@ def build(
     """
     if every < 1:
         raise ConfigError(f"a gated layer before every {every} blocks", where="flamingo", field="every")
+    if graft < 0:
+        raise ConfigError(f"a stack of {graft} layers", where="flamingo", field="graft", fix="Give 0 for none.")
+    if graft and only is not None:
+        problem = "either a stack on the language model, or one gated layer in it"
+        raise ConfigError(problem, where="flamingo", field="graft", fix="Leave out `only`.")
     words = languages.load(language, dtype={"auto": None, "fp32": torch.float32, "bf16": torch.bfloat16}[precision])
     if not pretrained_language:
         words.reset()
@@ -158,13 +168,19 @@ def build(
         resampler = MLPResampler(eyes.width, wide, queries, frames=frames)
     else:
         resampler = TransformerResampler(eyes.width, wide, queries, depth, connector_heads, head_width, frames=frames)
-    layers = {
-        block: GatedCrossAttention(words.block_width, wide, heads, head_width, gates=int(gate), dense=dense)
-        for block in blocks
-    }
+    fusion: CrossFusion | GraftedFusion
+    if graft:
+        stack = [GraftedLayer(words.width, wide, heads, head_width, gates=int(gate), dense=dense) for _ in range(graft)]
+        fusion = GraftedFusion(stack, all_previous=all_previous)
+    else:
+        layers = {
+            block: GatedCrossAttention(words.block_width, wide, heads, head_width, gates=int(gate), dense=dense)
+            for block in blocks
+        }
+        fusion = CrossFusion(layers, all_previous=all_previous)
     words.add_tokens([END])
-    system = Flamingo(eyes, resampler, CrossFusion(layers, all_previous=all_previous), words)
+    system = Flamingo(eyes, resampler, fusion, words)
     layout = system.layout
     layout.end, layout.ends = END, tuple(words.tokenizer.encode(END))
-    layout.blind, layout.rate, layout.frames = blind, rate, max(frames, 1)
+    layout.blind, layout.rate, layout.frames = blind, rate, frames
     return system

@@ -52,6 +52,7 @@ def load(
         )
     system = Flamingo(vision, connector, fusion, language)
     report = weights.fill(system, state, where)
+    system.layout.frames = 0 if connector.times.learnt is None else len(connector.times.learnt)
     tokenizer = language.tokenizer
     if tokenizer.hf("").input_ids[:1] != [tokenizer.bos]:
         tokenizer.bos = None

@@ -120,10 +120,10 @@ class _Training:
             self.metrics = Metrics(self.folder, place.step)
             stack.callback(self.metrics.close)
             self.display = stack.enter_context(Display(run.steps, place.step))
-            streams = {
-                name: stack.enter_context(loader.read(self.taken(name, place.step), self.taken(name, run.steps)))
-                for name, loader in self.loaders.items()
-            }
+            streams = {}
+            for name, loader in self.loaders.items():
+                start, stop = self.taken(name, place.step), self.taken(name, run.steps)
+                streams[name] = stack.enter_context(loader.read(start, stop, workers=run.workers))
             stack.enter_context(self.obeying())
             self.mark, self.seen = time.perf_counter(), 0
             while not place.finished:

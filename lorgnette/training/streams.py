@@ -1,23 +1,26 @@
 """Batches of a stream: which documents they hold is a function of the seed and the step, and of nothing else.
 
-`grain` shuffles the numbers of the documents anew in every epoch and reads ahead in a few threads. Batch `s` of a
-stream is places `s * B` to `(s + 1) * B` of that endless order, so the state of a run's data is its step.
+`grain` shuffles the numbers of the documents anew in every epoch and reads ahead, in a few threads or in processes of
+its own. Batch `s` of a stream is places `s * B` to `(s + 1) * B` of that endless order, so the state of a run's data is
+its step; of several ranks, each lays out its share of those places.
 """
 
 import logging
 import zlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
+import torch
 
 from lorgnette.data.source import Mixture, Source
 from lorgnette.document import Document
-from lorgnette.errors import DataError
+from lorgnette.errors import DataError, ResourceError
 from lorgnette.run import Stream
 from lorgnette.shapes import Batch
+from lorgnette.training.wire import sealed, unsealed
 
 logging.getLogger("absl").setLevel(logging.ERROR)  # grain warns on import that there is no jax, which nobody asked for
 import grain  # noqa: E402
@@ -44,6 +47,10 @@ class Loaded:
     padding: float
     broken: dict[int, DataError] = field(default_factory=dict)
 
+    def pinned(self) -> "Loaded":
+        """The same with its batches in page-locked memory."""
+        return replace(self, parts=[(batch.pinned(), share) for batch, share in self.parts])
+
 
 @dataclass(frozen=True, repr=False)
 class Loader:
@@ -57,6 +64,7 @@ class Loader:
         places: where the stream ends; None is endless.
         seed: what an augmentation may depend on, together with the place.
         pin: page-locked memory, from which a GPU copies without waiting.
+        rank: which share of every batch is read, of `world` shares in the order of the places.
     """
 
     name: str
@@ -69,6 +77,8 @@ class Loader:
     augment: Callable[[Document, np.random.Generator], Document] | None = None
     seed: int = 0
     pin: bool = False
+    rank: int = 0
+    world: int = 1
 
     def __repr__(self) -> str:
         """Short: grain asks for it in every iterator, and a layout may hold thousands of features."""
@@ -77,9 +87,10 @@ class Loader:
     def __call__(self, step: int) -> Loaded:
         """Batch `step`. Documents that cannot be read or laid out are left out, and named."""
         end = (step + 1) * self.batch if self.places is None else min((step + 1) * self.batch, self.places)
+        own = np.array_split(np.arange(step * self.batch, end), self.world)[self.rank]
         documents: dict[int, tuple[int, Document]] = {}
         broken: dict[int, DataError] = {}
-        for place in range(step * self.batch, end):
+        for place in own.tolist():
             number = self.order(place)
             try:
                 document = self.source[number]
@@ -89,19 +100,18 @@ class Loader:
             except DataError as error:
                 broken[number] = error
 
-        cut = [chunk.tolist() for chunk in np.array_split(np.arange(step * self.batch, end), self.parts)]
+        cut = [chunk.tolist() for chunk in np.array_split(own, self.parts)]
         laid = [self._lay([documents[place] for place in chunk if place in documents], broken) for chunk in cut]
         batches = [batch for batch in laid if batch is not None]
         totals = [float(batch.weights.sum()) for batch in batches]
         if not any(totals):
             totals = [float(batch.size) for batch in batches]
-        whole = sum(totals)
-        parts = [
-            (b.pinned() if self.pin else b, total / whole) for b, total in zip(batches, totals, strict=True) if total
-        ]
+        whole = sum(totals, 0.0)
+        parts = [(b, total / whole) for b, total in zip(batches, totals, strict=True) if total]
         places = sum(batch.valid.numel() for batch in batches)
         padding = 1 - sum(int(batch.valid.sum()) for batch in batches) / max(1, places)
-        return Loaded(parts, whole, sum(batch.size for batch in batches), padding, broken)
+        loaded = Loaded(parts, whole, sum(batch.size for batch in batches), padding, broken)
+        return loaded.pinned() if self.pin else loaded
 
     def _lay(self, numbered: list[tuple[int, Document]], broken: dict[int, DataError]) -> Batch | None:
         """Lays out what can be; the rest goes to `broken`. Pictures are decoded here, so most errors come up here."""
@@ -120,18 +130,68 @@ class Loader:
             return self._lay(good, broken)
 
     @contextmanager
-    def read(self, start: int, stop: int, *, threads: int = 2, ahead: int = 4) -> Iterator[Iterator[Loaded]]:
-        """Batches `start` to `stop`, up to `ahead` of them read in advance; the same whatever the number of threads."""
-        options = grain.ReadOptions(num_threads=threads, prefetch_buffer_size=ahead)
-        batches: Any = iter(grain.MapDataset.range(start, stop).map(self).to_iter_dataset(options))
+    def read(
+        self, start: int, stop: int, *, workers: int = 0, threads: int = 2, ahead: int = 4
+    ) -> Iterator[Iterator[Loaded]]:
+        """Batches `start` to `stop`, read in advance; the same whatever the number of workers and threads.
+
+        Args:
+            workers: processes that read, each its own batches in turn; 0 reads in threads of this one.
+            threads: of this process, or of each worker one.
+            ahead: batches that are read in advance, by each worker half as many.
+
+        Raises:
+            ResourceError: from the iterator, where a worker was ended from outside.
+        """
+        if workers:
+            # A worker has no GPU: what it sends is pinned here.
+            options = grain.ReadOptions(num_threads=1, prefetch_buffer_size=1)
+            data = (
+                grain.MapDataset.range(start, stop).map(replace(self, pin=False)).map(sealed).to_iter_dataset(options)
+            )
+            several = grain.multiprocessing.MultiprocessingOptions(workers, max(1, ahead // 2))
+            batches: Any = iter(data.mp_prefetch(several, worker_init_fn=_alone))
+        else:
+            options = grain.ReadOptions(num_threads=threads, prefetch_buffer_size=ahead)
+            batches = iter(grain.MapDataset.range(start, stop).map(self).to_iter_dataset(options))
         try:
-            yield batches
+            yield self._received(batches) if workers else batches
         finally:
             batches.close()
 
+    def _received(self, batches: Iterator[bytes]) -> Iterator[Loaded]:
+        try:
+            for data in batches:
+                loaded: Loaded = unsealed(data)
+                yield loaded.pinned() if self.pin else loaded
+        except RuntimeError as error:
+            if "terminated unexpectedly" not in str(error):
+                raise
+            fix = "Was it killed, or out of memory? Resume the run, perhaps with fewer workers."
+            raise ResourceError("a worker process has ended", where=self.name, fix=fix) from error
 
-def shuffled(name: str, stream: Stream, layout: Collate, seed: int, *, parts: int = 1, pin: bool = False) -> Loader:
-    """The endless, shuffled loader of a training stream; streams of different names have different orders."""
+
+def _alone(number: int, count: int) -> None:
+    """What a worker does first: the processes share the cores, so that one thread each is enough."""
+    torch.set_num_threads(1)
+
+
+def shuffled(
+    name: str,
+    stream: Stream,
+    layout: Collate,
+    seed: int,
+    *,
+    parts: int = 1,
+    pin: bool = False,
+    rank: int = 0,
+    world: int = 1,
+) -> Loader:
+    """The endless, shuffled loader of a training stream; streams of different names have different orders.
+
+    Args:
+        rank: which of `world` shares of every batch it reads; the order of the whole is the same for all.
+    """
     own = int(np.random.SeedSequence([seed, zlib.crc32(name.encode())]).generate_state(1)[0])
     order: Any = grain.MapDataset.range(len(stream.source)).shuffle(seed=own).repeat()
     if isinstance(stream.source, Mixture):
@@ -142,7 +202,17 @@ def shuffled(name: str, stream: Stream, layout: Collate, seed: int, *, parts: in
         ]
         order = grain.MapDataset.mix(orders, weights=stream.source.shares)
     return Loader(
-        name, stream.source, layout, order.__getitem__, stream.batch, parts, augment=stream.augment, seed=own, pin=pin
+        name,
+        stream.source,
+        layout,
+        order.__getitem__,
+        stream.batch,
+        parts,
+        augment=stream.augment,
+        seed=own,
+        pin=pin,
+        rank=rank,
+        world=world,
     )
 
 

@@ -33,6 +33,9 @@ TOKENS = ("<|endofchunk|>", "<image>", "<PAD>")
 HEADS, HEAD_WIDTH, DEPTH, QUERIES = 8, 64, 6, 64
 """The package's own, whatever the widths."""
 
+TIMES, NUMBERED = "perceiver.frame_embs", "perceiver.media_time_embs"
+"""What its resampler has where it is made with `max_num_frames` and `max_num_media`; its model never does."""
+
 FROZEN = ("language.lm.*", "language.added_head")
 SPARE = ("vision_encoder.*", "lang_encoder.old_decoder_blocks.*", "*.inv_freq", "*.attention.bias", "*.masked_bias")
 _GATED = re.compile(r"lang_encoder\.(?:\w+\.)+(\d+)\.gated_cross_attn_layer\.(.+)")
@@ -96,11 +99,24 @@ def canonical(state: Mapping[str, Tensor], where: str | Path = "state dict") -> 
 
 
 def resampler(state: Mapping[str, Tensor], where: str | Path = "state dict") -> PerceiverResampler:
-    """A resampler of the checkpoint's sizes, not filled yet. Raises CheckpointError where it has none."""
+    """A resampler of the checkpoint's sizes, not filled yet.
+
+    `perceiver.frame_embs` are its learnt times: both are added to the patches of a clip's first frames, one each.
+
+    Raises:
+        CheckpointError: it has none, or one that tells pictures by their number.
+    """
+    if NUMBERED in state:
+        problem = (
+            "what it makes of a picture depends on its number in the document, and here a picture is looked at once"
+        )
+        fix = "Train it without `max_num_media`."
+        raise CheckpointError(problem, where=where, field=NUMBERED, fix=fix)
     queries, width = _sizes(state, "perceiver.latents", where)
     inner, _ = _sizes(state, "perceiver.layers.0.0.to_q.weight", where)
     depth = len({name.split(".")[2] for name in state if name.startswith("perceiver.layers.")})
-    return PerceiverResampler(width, queries, depth, inner // HEAD_WIDTH, HEAD_WIDTH, gelu)
+    frames = len(state.get(TIMES, ()))
+    return PerceiverResampler(width, queries, depth, inner // HEAD_WIDTH, HEAD_WIDTH, gelu, frames=frames)
 
 
 def gated(state: Mapping[str, Tensor], where: str | Path = "state dict") -> CrossFusion:
@@ -202,8 +218,7 @@ def write(path: str | Path, state: Mapping[str, Tensor], style: Style = "release
 def _slots(system: nn.Module, new: int = 0) -> dict[str, dict[str, Tensor]]:
     """Their names, and what they are made of; with places for so many tokens that are not there yet."""
     language = _language(system)
-    fusion = system.get_submodule("fusion")
-    assert isinstance(fusion, CrossFusion)
+    fusion = _fusion(system)
     slots: dict[str, dict[str, Tensor]] = {}
     for name, tensor in system.state_dict().items():
         if not name.startswith(("vision.", "language.added")):
@@ -233,6 +248,8 @@ def _theirs(name: str, blocks: Sequence[int]) -> str:
             return f"lang_encoder.gated_cross_attn_layers.{blocks[number]}.{(_LAYER | _GATES)[layer]}{kind}"
     if part == "connector" and rest in ("latents", "norm.weight", "norm.bias"):
         return f"perceiver.{rest}"
+    if part == "connector" and rest == "times.learnt":
+        return TIMES
     return f"({name})"
 
 
@@ -270,6 +287,13 @@ def _language(system: nn.Module) -> LanguageModel:
     return language
 
 
+def _fusion(system: nn.Module) -> CrossFusion:
+    fusion = system.get_submodule("fusion")
+    if not isinstance(fusion, CrossFusion):
+        raise ConfigError("open-flamingo has gated layers between blocks, this model has not", where="open-flamingo")
+    return fusion
+
+
 def _sizes(state: Mapping[str, Tensor], name: str, where: str | Path) -> tuple[int, int]:
     if name not in state or state[name].ndim != 2:
         raise CheckpointError("it is no checkpoint of open-flamingo", where=where, field=name, fix="Give one.")
@@ -279,8 +303,7 @@ def _sizes(state: Mapping[str, Tensor], name: str, where: str | Path) -> tuple[i
 
 def _fits(system: nn.Module, slots: Mapping[str, object]) -> None:
     """Raises ConfigError where the package would build another model, or compute another thing."""
-    connector, fusion = system.get_submodule("connector"), system.get_submodule("fusion")
-    assert isinstance(fusion, CrossFusion)
+    connector, fusion = system.get_submodule("connector"), _fusion(system)
     layers: list[Any] = [*getattr(connector, "layers", ()), *fusion.layers]
     every = fusion.blocks[0] + 1
     expected = {

@@ -6,7 +6,7 @@ import PIL.Image
 import pytest
 
 from lorgnette.data.augment import Augmented, augment
-from lorgnette.document import Document, Image, Region, Targets, Text
+from lorgnette.document import Document, Image, Region, Targets, Text, Video
 from lorgnette.errors import DataError
 
 STILL = {"crop": (1.0, 1.0), "shift": 0.0, "turn": 0.0, "colour": (0.0, 0.0, 0.0, 0.0), "blur": 0.0}
@@ -81,6 +81,9 @@ def test_boxes_are_refused():
     boxed = Document((Image(PIL.Image.new("RGB", (8, 8)), (Region((0.0, 0.0, 4.0, 4.0)),)),), "k")
     with pytest.raises(DataError, match="k: boxes would not follow"):
         augment(boxed, np.random.default_rng(0))
+    film = Document((Video([PIL.Image.new("RGB", (8, 8))], regions=boxed.images[0].regions),), "film")
+    with pytest.raises(DataError, match="film: boxes would not follow"):
+        augment(film, np.random.default_rng(0))
 
 
 def test_augmented_source(document):
@@ -95,3 +98,30 @@ def test_augmented_source(document):
     assert (pixels(Augmented([document], 1, original=False)[0]) != pixels(document)).any()
     with pytest.raises(IndexError):
         source[6]
+
+
+def test_all_frames_of_a_clip_are_changed_alike(document):
+    first = document.images[0].open()
+    frames = [first, first.point(lambda value: value // 2), first]
+    clip = Document((Video(frames, fps=2.0), Text("it fades", 1.0)), "clip")
+    flipped = augment(clip, np.random.default_rng(0), **STILL, flip=1.0, rate=2.0).parts[0]
+    before, after = ([np.asarray(frame) for frame in video.frames(2.0)] for video in (clip.parts[0], flipped))
+    assert len(before) == len(after) == 3
+    assert all((now == then[:, ::-1]).all() for now, then in zip(after, before, strict=True))
+    for seed in range(20):
+        seen = augment(clip, np.random.default_rng(seed), flip=0.5, rate=2.0).parts[0].frames(2.0)
+        assert seen[0].tobytes() == seen[2].tobytes(), "the same frame, changed in the same way"
+        again = augment(clip, np.random.default_rng(seed), flip=0.5, rate=2.0).parts[0].frames(2.0)
+        assert [frame.tobytes() for frame in seen] == [frame.tobytes() for frame in again]
+    mirrored = [augment(clip, np.random.default_rng(s), **STILL, flip=0.5, rate=2.0).parts[0] for s in range(40)]
+    shares = np.mean([(np.asarray(video.frames(2.0)[0]) != before[0]).any() for video in mirrored])
+    assert 0.2 < shares < 0.8
+
+
+def test_a_clip_is_read_as_its_layout_reads_it():
+    shades = [PIL.Image.new("RGB", (8, 8), (shade, 0, 0)) for shade in range(0, 200, 10)]
+    clip = Video(shades, fps=4.0)
+    seen = augment(Document((clip,)), np.random.default_rng(0), **STILL, flip=1.0, rate=2.0, most=4).parts[0]
+    told, expected = ([frame.getpixel((0, 0)) for frame in video.frames(2.0, 4)] for video in (seen, clip))
+    assert told == expected
+    assert len(set(told)) == 4

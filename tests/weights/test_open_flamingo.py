@@ -12,8 +12,9 @@ from safetensors.torch import save_file
 from torch import Tensor
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from lorgnette.document import Document, Image, Text
-from lorgnette.errors import CheckpointError, ConfigError
+from lorgnette.document import Document, Image, Text, Video
+from lorgnette.errors import CheckpointError, ConfigError, DataError
+from lorgnette.fusion.graft import GraftedFusion, GraftedLayer
 from lorgnette.language import LanguageModel
 from lorgnette.language.tiny import byte_tokenizer
 from lorgnette.shapes import Batch
@@ -202,7 +203,11 @@ def broken(state: dict[str, Tensor], what: str) -> dict[str, Tensor]:
     if what == "missing":
         del state[gate]
     elif what == "unexpected":
-        state["perceiver.frame_embs"] = torch.zeros(4, 8)
+        state["perceiver.frames"] = torch.zeros(4, 8)
+    elif what == "numbered":
+        state["perceiver.media_time_embs"] = torch.zeros(4, 1, 8)
+    elif what == "times":
+        state["perceiver.frame_embs"] = torch.zeros(4, 6)
     elif what == "misshapen":
         state[gate] = torch.zeros(3)
     elif what in ("rows", "width"):
@@ -223,7 +228,9 @@ def broken(state: dict[str, Tensor], what: str) -> dict[str, Tensor]:
     ("what", "told"),
     [
         ("missing", r"1 missing \(lang_encoder.gated_cross_attn_layers.1.attn_gate\)"),
-        ("unexpected", r"1 unexpected \(perceiver.frame_embs\)"),
+        ("unexpected", r"1 unexpected \(perceiver.frames\)"),
+        ("numbered", r"perceiver.media_time_embs: what it makes of a picture depends on its number in the document"),
+        ("times", r"perceiver.frame_embs: \(4, 6\), not \(4, 8\)"),
         ("misshapen", r"1 of another shape \(lang_encoder\S+attn_gate: \(3,\), not \(1,\)\)"),
         ("rows", "embeddings of 300 tokens, and the tokenizer 259"),
         ("width", r"embed_tokens.weight: \(261, 12\), not \(261, 16\)"),
@@ -245,6 +252,35 @@ def test_what_does_not_fit_is_named_and_nothing_is_changed(recorded, what, told)
     assert all(torch.equal(tensor, before[name]) for name, tensor in after.items())
     assert len(language.tokenizer) == 259
     assert language.tokenizer.bos is not None
+
+
+@torch.inference_mode()
+@pytest.mark.parametrize("style", ["released", "trained"])
+def test_embeddings_of_frames_are_its_times(recorded, tmp_path, style):
+    """The package adds row f to every patch of frame f, puts all frames in one row, and goes on as for a picture."""
+    times = torch.randn(3, 8, generator=torch.Generator().manual_seed(0))
+    state = recorded.checkpoint("tied", style) | {"perceiver.frame_embs": times}
+    system, report = load(state, vision=Eyes(), language=recorded.language("tied"))
+    assert "connector.times.learnt" in report.filled
+    assert system.layout.frames == 3
+    plain, _ = load(recorded.checkpoint("tied", style), vision=Eyes(), language=recorded.language("tied"))
+    clips = torch.randn(5, 4, 8, generator=torch.Generator().manual_seed(1))
+    theirs = [(clip + times[: len(clip), None]).flatten(0, 1)[None] for clip in clips.split([2, 3])]
+    expected = torch.cat([plain.look(patches) for patches in theirs])
+    torch.testing.assert_close(system.watch(clips, [2, 3]), expected, atol=1e-5, rtol=0)
+    torch.testing.assert_close(system.look(clips), plain.look(clips + times[0]), atol=1e-5, rtol=0)
+
+    save(system, tmp_path / "ours.pt", style)
+    file = torch.load(tmp_path / "ours.pt", weights_only=True)
+    file = file["model_state_dict"] if style == "trained" else file
+    assert sorted(file) == sorted(state)
+    assert all(torch.equal(file[name], tensor) for name, tensor in state.items())
+
+
+def test_without_them_clips_are_refused(recorded):
+    system, _ = load(recorded.checkpoint("tied", "released"), vision=Eyes(), language=recorded.language("tied"))
+    with pytest.raises(DataError, match="film: a clip, and this system reads pictures only"):
+        system.layout([Document((Video([torch.zeros(3, 4, 4)]), Text("a")), key="film")])
 
 
 def test_an_encoder_of_another_width_is_refused(recorded):
@@ -274,3 +310,6 @@ def test_what_the_package_cannot_be_is_not_written(recorded, tmp_path):
     with pytest.raises(ConfigError, match="open-flamingo has a resampler of 6 layers and 64 latents and gated layers"):
         save(system, tmp_path / "ours.pt")
     assert not list(tmp_path.iterdir())
+    system.fusion = GraftedFusion([GraftedLayer(16, 8, 8, 64)])
+    with pytest.raises(ConfigError, match="open-flamingo has gated layers between blocks, this model has not"):
+        save(system, tmp_path / "ours.pt")

@@ -41,12 +41,14 @@ def package() -> dict[str, Any]:
         import open_clip
         from open_flamingo import Flamingo
         from open_flamingo.src.flamingo_lm import FlamingoLMMixin
+        from open_flamingo.src.helpers import PerceiverResampler
         from open_flamingo.src.utils import extend_instance
         from open_flamingo.train.train_utils import filter_state_dict_to_trainable
     return {
         "clip": open_clip.CLIP,
         "flamingo": Flamingo,
         "mixin": FlamingoLMMixin,
+        "resampler": PerceiverResampler,
         "extend": extend_instance,
         "filter": filter_state_dict_to_trainable,
     }
@@ -153,3 +155,18 @@ def test_it_is_the_same_model_on_both_sides(package, tmp_path, kind, style):
     assert not told.unexpected_keys
     other.lang_encoder.get_output_embeddings().weight.copy_(peer.lang_encoder.get_output_embeddings().weight)
     torch.testing.assert_close(other(images, batch.tokens, batch.valid).logits, theirs, atol=0, rtol=0)
+
+
+@torch.no_grad()
+def test_its_resampler_with_embeddings_of_frames_is_ours(package):
+    torch.manual_seed(5)
+    peer = package["resampler"](dim=8, max_num_frames=5).eval()
+    patches = torch.randn(2, 3, 4, 7, 8)
+    state = built(package, "llama", 3).state_dict()
+    state = {name: tensor for name, tensor in state.items() if not name.startswith("perceiver.")}
+    state |= {f"perceiver.{name}": tensor for name, tensor in peer.state_dict().items()}
+    words = LanguageModel(language("llama"), byte_tokenizer(), "llama")
+    system, _ = load(state, vision=Eyes(torch.nn.Linear(1, 1)), language=words)
+    for frames in (1, 4):
+        ours = system.watch(patches[:, :, :frames].flatten(0, 2), [frames] * 6)
+        torch.testing.assert_close(ours, peer(patches[:, :, :frames]).flatten(0, 1), atol=1e-4, rtol=0)

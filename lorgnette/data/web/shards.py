@@ -1,34 +1,21 @@
 """MMC4 and OBELICS as JSONL or parquet files, their pictures in a folder: pages by number, none kept in memory."""
 
 from bisect import bisect_right
-from functools import lru_cache
-from importlib import import_module
 from itertools import accumulate
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 
+from lorgnette.data.arrow import Parquet, Records
 from lorgnette.data.web.page import MISSING, Left, Page
 from lorgnette.data.web.place import Inside
 from lorgnette.data.web.records import Matching, page, parse
 from lorgnette.document import Document, Image
-from lorgnette.errors import DataError, ResourceError
+from lorgnette.errors import DataError
 
 SUFFIXES = (".jsonl", ".ndjson", ".parquet")
 _CHUNK = 1 << 24
-
-
-class Records(Protocol):
-    """The records of one file."""
-
-    path: Path
-
-    def __len__(self) -> int: ...
-
-    def where(self, i: int) -> str: ...
-
-    def record(self, i: int) -> dict[str, Any]: ...
 
 
 class Shards:
@@ -115,50 +102,3 @@ class Lines:
             file.seek(int(self._starts[i]))
             data = file.read(int(self._stops[i] - self._starts[i]))
         return parse(data.removeprefix(b"\xef\xbb\xbf"), str(self.path.parent / self.where(i)))
-
-
-class Parquet:
-    """The rows of a parquet file; the row group that a row is in is read as a whole, and the last few are kept."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        arrow = _pyarrow()
-        try:
-            metadata = arrow.ParquetFile(path).metadata
-        except (OSError, ValueError) as error:
-            raise DataError(f"no parquet file, or a damaged one ({error})", where=path, fix="Copy it again.") from None
-        self._ends = list(accumulate(metadata.row_group(k).num_rows for k in range(metadata.num_row_groups)))
-        if not metadata.num_rows:
-            raise DataError("no records", where=path, fix="Write one row for every page.")
-
-    def __len__(self) -> int:
-        return self._ends[-1]
-
-    def where(self, i: int) -> str:
-        """File name and row, counted from 0."""
-        return f"{self.path.name}[{i}]"
-
-    def record(self, i: int) -> dict[str, Any]:
-        """The row as plain values."""
-        k = bisect_right(self._ends, i)
-        try:
-            group = _row_group(self.path, k)
-        except (OSError, ValueError) as error:
-            raise DataError(
-                f"damaged ({error})", where=self.path, field=f"row group {k}", fix="Copy it again."
-            ) from None
-        row: dict[str, Any] = group.slice(i - (self._ends[k - 1] if k else 0), 1).to_pylist()[0]
-        return row
-
-
-@lru_cache(maxsize=4)
-def _row_group(path: Path, k: int) -> Any:
-    return _pyarrow().ParquetFile(path).read_row_group(k)
-
-
-def _pyarrow() -> Any:
-    try:
-        return import_module("pyarrow.parquet")
-    except ModuleNotFoundError:
-        fix = "Install it: pip install 'lorgnette[web]'."
-        raise ResourceError("not installed", where="the package pyarrow", fix=fix) from None

@@ -1,78 +1,160 @@
-"""A tar file as a table of members, read where they lie: nothing is unpacked.
+"""The headers of an uncompressed tar: which members are read, where they lie, and what is left where it is.
 
 Python's own `tarfile` finds the members. `wids`, the random access of the package webdataset, wants the number of
 samples of every shard told beforehand, groups only neighbouring members, overwrites a member by a later one of the same
 name without a word, and unpickles members called .pickle. We need offsets alone, and to know what is wrong.
 """
 
+import hashlib
+import os
 import tarfile
+import zlib
+from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
+from typing import NamedTuple
 
+from lorgnette.data.folders import SUFFIXES
 from lorgnette.errors import DataError
 
-_BLOCK = tarfile.BLOCKSIZE
+BLOCK = tarfile.BLOCKSIZE
+CLIPS = (".mp4", ".webm", ".mkv", ".mov", ".avi")
+KINDS = (*SUFFIXES, *CLIPS, ".txt", ".json")
+"""The members that are read; all others (.pkl, .npy, ...) are counted and never opened."""
+LARGEST = 1 << 30
+"""Bytes of the largest member that is read."""
+
+OUTSIDE = "with a name that leads out of the tar"
+LINK = "links or special files"
+KIND = "of a kind that is not read"
+NAME = "with a name that is not UTF-8"
+SIZE = f"of more than {LARGEST:,} bytes"
 _AGAIN = "Copy or write it again."
 
+Skipped = dict[str, tuple[int, str]]
+"""For a reason, how many members were left where they are, and the name of the first."""
 
-class Tar:
-    """The files in an uncompressed tar by name.
 
-    Args:
-        path: the tar; its headers are read once.
+class Member(NamedTuple):
+    """A file in a tar: its first byte, its size, and the CRC-32 of the header before it."""
+
+    name: str
+    start: int
+    size: int
+    check: int
+
+
+@dataclass
+class Contents:
+    """What the headers of a tar say.
 
     Attributes:
-        members: for each name the first byte and the size.
-
-    Raises:
-        DataError: the tar is missing, compressed, damaged or cut short; a member stands twice, is a link, or has a name
-            that leads out of the tar. The message names the tar and the member.
+        size: bytes of the tar.
+        members: those of `KINDS`, in their order.
+        skipped: the others.
     """
 
-    def __init__(self, path: str | Path) -> None:
-        self.path = Path(path)
-        self.members: dict[str, tuple[int, int]] = {}
-        try:
-            size = self.path.stat().st_size
-            with tarfile.open(self.path, "r:") as tar:
-                last, end = "its beginning", 0
-                for member in tar:
-                    self._add(member, size)
-                    last, end = member.name, max(end, member.offset_data + -(-member.size // _BLOCK) * _BLOCK)
-        except tarfile.TarError as error:
-            fix = f"{_AGAIN} A compressed tar has no random access: decompress it first."
-            raise DataError(f"no tar, or a damaged one ({error})", where=self.path, fix=fix) from None
-        except OSError as error:
-            raise DataError(f"cannot be read ({error.strerror})", where=self.path, fix="Check the path.") from None
-        # tarfile takes a damaged header for the end, and a missing end for one.
-        mark = self._bytes(end, _BLOCK)
-        if mark.count(0) != _BLOCK:
-            problem = f"cut short or damaged after {last}: {'the next header' if mark else 'its end mark'} is not there"
-            raise DataError(problem, where=self.path, fix=_AGAIN)
+    size: int
+    members: list[Member] = field(default_factory=list)
+    skipped: Skipped = field(default_factory=dict)
 
-    def read(self, name: str) -> bytes:
-        """The bytes of a member; a KeyError where there is none of that name."""
-        start, size = self.members[name]
-        data = self._bytes(start, size)
-        if len(data) != size:
-            raise DataError("cut short since it was opened", where=self.path, field=name, fix=_AGAIN)
+    @property
+    def digest(self) -> str:
+        """Of all headers: another for a tar that was written anew."""
+        told = hashlib.sha256(str(self.size).encode())
+        for member in self.members:
+            told.update(repr(tuple(member)).encode())
+        return told.hexdigest()
+
+
+def scan(path: Path) -> Contents:
+    """Reads the headers once.
+
+    Raises:
+        DataError: the tar is missing, compressed, damaged or cut short, or a member stands twice; the message names the
+            tar and the member.
+    """
+    seen: set[str] = set()
+    last, end = "its beginning", 0
+    file = File(path)
+    try:
+        contents = Contents(os.stat(path).st_size)
+        with tarfile.open(path, "r:") as tar:
+            for member in tar:
+                if not member.isdir():
+                    _add(contents, file, member, seen)
+                last, end = member.name, max(end, member.offset_data + -(-member.size // BLOCK) * BLOCK)
+    except tarfile.TarError as error:
+        fix = f"{_AGAIN} A compressed tar has no random access: decompress it first."
+        raise DataError(f"no tar, or a damaged one ({error})", where=path, fix=fix) from None
+    except OSError as error:
+        raise DataError(f"cannot be read ({error.strerror})", where=path, fix="Check the path.") from None
+    # tarfile takes a damaged header for the end, and a missing end for one.
+    mark = file.read(end, BLOCK)
+    if mark.count(0) != BLOCK:
+        problem = f"cut short or damaged after {last}: {'the next header' if mark else 'its end mark'} is not there"
+        raise DataError(problem, where=path, fix=_AGAIN)
+    return contents
+
+
+def _add(contents: Contents, file: "File", member: tarfile.TarInfo, seen: set[str]) -> None:
+    name = PurePosixPath(member.name)
+    if reason := _against(name, member):
+        count, first = contents.skipped.get(reason, (0, ascii(member.name)[1:-1]))
+        contents.skipped[reason] = (count + 1, first)
+        return
+    if str(name) in seen:
+        raise DataError("stands twice", where=file.path, field=member.name, fix="Give every member its own name.")
+    if member.offset_data + member.size > contents.size:
+        raise DataError("cut short inside this member", where=file.path, field=member.name, fix=_AGAIN)
+    seen.add(str(name))
+    header = file.read(member.offset_data - BLOCK, BLOCK)
+    contents.members.append(Member(str(name), member.offset_data, member.size, zlib.crc32(header)))
+
+
+def _against(name: PurePosixPath, member: tarfile.TarInfo) -> str:
+    """Why a member is left where it is; "" for one that is read."""
+    if name.is_absolute() or ".." in name.parts:
+        return OUTSIDE
+    if not member.isfile() or member.issparse():
+        return LINK
+    if not str(name).lower().endswith(KINDS):
+        return KIND
+    if any("\ud800" <= character <= "\udfff" for character in str(name)):
+        return NAME
+    return SIZE if member.size > LARGEST else ""
+
+
+class File:
+    """A file that any number of threads read at any place; it is closed with its last reader."""
+
+    def __init__(self, path: Path) -> None:
+        self.path, self._descriptor = path, -1
+        try:
+            self._descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_CLOEXEC", 0))
+        except OSError as error:
+            raise DataError(f"cannot be read ({error.strerror})", where=path, fix="Check the path.") from None
+
+    def __del__(self) -> None:
+        if self._descriptor >= 0:
+            os.close(self._descriptor)
+
+    def read(self, start: int, size: int) -> bytes:
+        """Up to `size` bytes from `start`; fewer where the file ends."""
+        data = os.pread(self._descriptor, size, start)
+        while data and len(data) < size and (more := os.pread(self._descriptor, size - len(data), start + len(data))):
+            data += more
         return data
 
-    def _bytes(self, start: int, size: int) -> bytes:
-        with open(self.path, "rb") as file:
-            file.seek(start)
-            return file.read(size)
+    def member(self, member: Member) -> bytes:
+        """Its bytes.
 
-    def _add(self, member: tarfile.TarInfo, size: int) -> None:
-        if member.isdir():
-            return
-        name = PurePosixPath(member.name)
-        if name.is_absolute() or ".." in name.parts:
-            raise DataError("a name that leads out of the tar", where=self.path, field=member.name, fix="Rename it.")
-        if not member.isfile() or member.issparse():
-            problem = "a link or a special file"
-            raise DataError(problem, where=self.path, field=member.name, fix="Store the file itself.")
-        if str(name) in self.members:
-            raise DataError("stands twice", where=self.path, field=member.name, fix="Give every member its own name.")
-        if member.offset_data + member.size > size:
-            raise DataError("cut short inside this member", where=self.path, field=member.name, fix=_AGAIN)
-        self.members[str(name)] = (member.offset_data, member.size)
+        Raises:
+            DataError: it is not there any more, or another file was put in the place of this one.
+        """
+        data = self.read(member.start - BLOCK, BLOCK + member.size)
+        if len(data) != BLOCK + member.size:
+            raise DataError("cut short since it was opened", where=self.path, field=member.name, fix=_AGAIN)
+        if zlib.crc32(data[:BLOCK]) != member.check:
+            fix = "Copy the one that was indexed again, or run `lorgnette data index` again."
+            raise DataError("another tar than the one that was indexed", where=self.path, field=member.name, fix=fix)
+        return data[BLOCK:]

@@ -1,108 +1,102 @@
-"""WebDataset tars as sources: captioned pictures, or pages whose record lies beside their pictures.
-
-The name of a member up to the first dot of its last part is the sample's key, the rest its extension:
+"""WebDataset tars as sources: captioned pictures, pages whose record lies beside their pictures, or packed documents.
 
 | members | a document is |
 |---|---|
 | `KEY.jpg` (.png, .webp, ...) with `KEY.txt` or `KEY.json` | the picture and its caption |
 | `KEY.json` with the fields of MMC4 or OBELICS, and pictures | the page |
+| `KEY.json` with `parts`, and pictures | the document that was packed (`lorgnette.data.pack`) |
 
 A caption is the text, or `caption` or `text` in the JSON, whose rest is `meta`. A picture of a page is the member
-of its name in the folder of the JSON, or that of `KEY.` and its name.
+of its name in the folder of the JSON, or that of `KEY.` and its name. What is wrong with a sample is said when it is
+asked for, so that a run counts it and goes on.
 """
 
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from lorgnette.data.fields import clean
 from lorgnette.data.folders import SUFFIXES
 from lorgnette.data.pairs import captioned
+from lorgnette.data.web.index import JSON, Index, Sample, index
 from lorgnette.data.web.page import FORMAT, MISSING, REMOTE, Left, Page
 from lorgnette.data.web.records import Matching, is_page, page, parse
-from lorgnette.data.web.tar import Tar
+from lorgnette.data.web.tar import CLIPS, Member
+from lorgnette.data.written import is_written, restored
 from lorgnette.document import Document, Image
 from lorgnette.errors import DataError
 
 
-def open_tars(paths: Sequence[Path], matching: Matching | None = None) -> "TarPairs | TarPages":
-    """A source over the tars: of pages where the first JSON member is the record of one, else of captioned pictures.
+def open_tars(tars: Sequence[Path] | Index, matching: Matching | None = None) -> "TarPairs | TarPages | TarDocuments":
+    """A source over tars of one folder, or over an index of them: what the first JSON member holds says of which kind.
 
     Raises:
-        DataError: as `Tar`, `TarPairs` and `TarPages` say.
+        DataError: as `lorgnette.data.web.tar.scan` says.
     """
-    tars = [Tar(path) for path in paths]
-    if not any(tar.members for tar in tars):
-        raise DataError("a tar without files", where=paths[0], fix="Give one with pictures and texts.")
-    first = next(((tar, name) for tar in tars for name in tar.members if name.lower().endswith(".json")), None)
-    if first is not None and is_page(parse(first[0].read(first[1]), f"{first[0].path}: {first[1]}")):
-        return TarPages(tars, matching)
-    return TarPairs(tars)
+    found = tars if isinstance(tars, Index) else index(tars)
+    records = found.holding(JSON)
+    if len(records):
+        sample = found.sample(int(records[0]))
+        first = _json(found, sample)
+        if is_written(first):
+            return TarDocuments(found)
+        if is_page(first):
+            return TarPages(found, matching)
+    return TarPairs(found)
 
 
 class TarPairs:
     """Captioned pictures; the tar's name and the sample's key are the document's key.
 
-    Raises:
-        DataError: a sample has no picture, or several, or no text; the message names the tar and the member. A broken
-            or empty text is found when the sample is asked for.
+    `self[i]` raises a DataError where a sample has no picture, or several, or no text, or a broken one; it names the
+    tar and the member.
     """
 
-    def __init__(self, tars: Sequence[Tar]) -> None:
-        self.tars = list(tars)
-        self._samples: list[tuple[int, str, str, tuple[str, ...]]] = []  # tar, key, picture, texts
-        for number, tar in enumerate(self.tars):
-            groups: dict[str, list[str]] = {}
-            for name in tar.members:
-                groups.setdefault(_key(name), []).append(name)
-            for key, names in groups.items():
-                pictures = [name for name in names if name.lower().endswith(SUFFIXES)]
-                texts = [name for name in names if _extension(name) in ("txt", "json")]
-                if not texts:
-                    fix = f"Add {key}.txt or {key}.json with its caption, or leave it out."
-                    raise DataError("no text beside it", where=tar.path, field=names[0], fix=fix)
-                if len(pictures) != 1:
-                    problem = f"{len(pictures) or 'no'} pictures beside it, where one is read"
-                    raise DataError(problem, where=tar.path, field=texts[0], fix="Give every sample one picture.")
-                self._samples.append((number, key, pictures[0], tuple(texts)))
+    def __init__(self, index: Index) -> None:
+        self.index = index
 
     def __len__(self) -> int:
-        return len(self._samples)
+        return len(self.index)
 
     def __getitem__(self, i: int, /) -> Document:
-        number, key, picture, texts = self._samples[i]
-        tar = self.tars[number]
+        sample = self.index.sample(i)
+        path = self.index.path(sample.tar)
+        texts = [member for extension, member in sorted(sample.members.items()) if extension in ("json", "txt")]
+        pictures = [member for extension, member in sample.members.items() if f".{extension}".endswith(SUFFIXES)]
+        if not texts:
+            name = next(iter(sample.members.values())).name
+            fix = f"Add {sample.key}.txt or {sample.key}.json with its caption, or leave it out."
+            raise DataError("no text beside it", where=path, field=name, fix=fix)
+        if len(pictures) != 1:
+            problem = f"{len(pictures) or 'no'} pictures beside it, where one is read"
+            raise DataError(problem, where=path, field=texts[0].name, fix="Give every sample one picture.")
         caption, meta = "", {}
-        for name in sorted(texts):  # .json before .txt, which has the last word
-            where = f"{tar.path}: {name}"
-            if _extension(name) == "json":
-                meta = parse(tar.read(name), where)
+        for member in texts:  # .json before .txt, which has the last word
+            where = f"{path}: {member.name}"
+            if member.name.lower().endswith("json"):
+                meta = _json(self.index, sample)
                 caption = _caption(meta)
             else:
-                caption = _decoded(tar.read(name), where)
+                caption = _decoded(self.index.read(sample.tar, member), where)
         if not caption.strip():
             fix = "Write the caption, in the JSON as 'caption' or 'text', or leave the sample out."
-            raise DataError("no caption", where=tar.path, field=texts[0], fix=fix)
+            raise DataError("no caption", where=path, field=texts[0].name, fix=fix)
         told = {field: value for field, value in meta.items() if field not in ("caption", "text", "key")}
-        return captioned(tar.read(picture), caption.strip(), key=f"{tar.path.name}/{key}", meta=told)
+        shown = self.index.read(sample.tar, pictures[0])
+        caption = clean(caption, f"{path}: {texts[-1].name}", "caption")
+        return captioned(shown, caption, key=f"{path.name}/{sample.key}", meta=told)
 
 
 class TarPages:
     """Pages; the tar's name and the sample's key are the document's key.
 
     A picture that no tar member holds is left out and said so, as those are that could not be fetched when the tar was
-    made.
-
-    Raises:
-        DataError: there is no JSON member. What is wrong with one is said when it is asked for.
+    made. What is wrong with a record is said when it is asked for.
     """
 
-    def __init__(self, tars: Sequence[Tar], matching: Matching | None = None) -> None:
-        self.tars, self.matching = list(tars), matching or Matching()
-        self._records = [
-            (number, name) for number, tar in enumerate(self.tars) for name in tar.members if _extension(name) == "json"
-        ]
-        if not self._records:
-            raise DataError("no .json member", where=self.tars[0].path, fix="Each page needs one.")
+    def __init__(self, index: Index, matching: Matching | None = None) -> None:
+        self.index, self.matching = index, matching or Matching()
+        self._records = index.holding(JSON)
 
     def __len__(self) -> int:
         return len(self._records)
@@ -116,29 +110,49 @@ class TarPages:
         Raises:
             DataError: its record is damaged or does not fit the format.
         """
-        number, name = self._records[i]
-        tar, key = self.tars[number], _key(name)
-        where = f"{tar.path}: {name}"
+        sample = self.index.sample(int(self._records[i]))
+        path, record = self.index.path(sample.tar), sample.members["json"]
 
         def find(wanted: str) -> Image | Left:
             if "://" in wanted:
                 return Left(wanted, REMOTE)
-            beside = str(PurePosixPath(name).parent / wanted)
-            member = next((known for known in (beside, f"{key}.{wanted}") if known in tar.members), None)
-            if member is None:
-                return Left(wanted, MISSING)
-            return Image(tar.read(member)) if member.lower().endswith(SUFFIXES) else Left(wanted, FORMAT)
+            beside = str(PurePosixPath(record.name).parent / wanted)
+            for name in (beside, f"{sample.key}.{wanted}"):
+                if (member := self.index.find(sample.tar, name)) is not None:
+                    shown = member.name.lower().endswith(SUFFIXES)
+                    return Image(self.index.read(sample.tar, member)) if shown else Left(wanted, FORMAT)
+            return Left(wanted, MISSING)
 
-        return page(parse(tar.read(name), where), f"{tar.path.name}/{key}", where, find, self.matching)
-
-
-def _key(name: str) -> str:
-    folder, _, last = name.rpartition("/")
-    return f"{folder}/{last.partition('.')[0]}" if folder else last.partition(".")[0]
+        where = f"{path}: {record.name}"
+        return page(_json(self.index, sample), f"{path.name}/{sample.key}", where, find, self.matching)
 
 
-def _extension(name: str) -> str:
-    return name.rpartition("/")[2].partition(".")[2].lower()
+class TarDocuments:
+    """Documents as they were when they were packed, with the keys that they had."""
+
+    def __init__(self, index: Index) -> None:
+        self.index = index
+        self._records = index.holding(JSON)
+
+    def __len__(self) -> int:
+        return len(self._records)
+
+    def __getitem__(self, i: int, /) -> Document:
+        sample = self.index.sample(int(self._records[i]))
+        where = f"{self.index.path(sample.tar)}: {sample.members['json'].name}"
+
+        def read(name: str) -> bytes:
+            member = self.index.find(sample.tar, f"{sample.key}.{name}")
+            if member is None or not member.name.lower().endswith((*SUFFIXES, *CLIPS)):
+                raise DataError(f"no picture or clip {name}", where=where, fix="Pack the documents again.")
+            return self.index.read(sample.tar, member)
+
+        return restored(_json(self.index, sample), where, read)
+
+
+def _json(index: Index, sample: Sample) -> dict[str, Any]:
+    member: Member = sample.members["json"]
+    return parse(index.read(sample.tar, member), f"{index.path(sample.tar)}: {member.name}")
 
 
 def _caption(values: dict[str, Any]) -> str:

@@ -6,7 +6,7 @@ from typing import Protocol, runtime_checkable
 
 import numpy as np
 
-from lorgnette.document import Document, Image, Part, Text
+from lorgnette.document import Document, Image, Part, Text, Video
 
 
 @runtime_checkable
@@ -21,12 +21,12 @@ class Cuts(Protocol):
 def window(
     document: Document, rng: np.random.Generator, tokenizer: Cuts, length: int = 256, images: int = 5
 ) -> Document:
-    """Up to `length` consecutive text tokens of the document, with the first pictures that stand among them.
+    """Up to `length` consecutive text tokens of the document, with the first pictures and clips that stand among them.
 
     As the `augment` of a `Stream`: `functools.partial(window, tokenizer=tokenizer)`. A document of N text tokens has
-    max(1, N - length + 1) windows of consecutive tokens. A picture stands in a window if it comes right before one of
-    its tokens, or ends the document with it. One of the windows that hold a picture is drawn, each as likely as any
-    other; of all windows, where the document shows no picture.
+    max(1, N - length + 1) windows of consecutive tokens. A picture (or a clip, here as below) stands in a window if it
+    comes right before one of its tokens, or ends the document with it. One of the windows that hold a picture is drawn,
+    each as likely as any other; of all windows, where the document shows no picture.
 
     Every text is tokenised by itself, as a layout does, and cut between two tokens, so that a window is a piece of the
     text as it was written. Where a tokenizer makes more tokens of the piece than of the same text in its place, or
@@ -36,7 +36,7 @@ def window(
     Args:
         rng: the only source of chance; it is drawn from once.
         length: L, the most text tokens; at least 1.
-        images: the most pictures; those after the first so many are left out.
+        images: the most pictures and clips; those after the first so many are left out.
     """
     ends = [tokenizer.ends(part.text) if isinstance(part, Text) else [] for part in document.parts]
     *places, total = accumulate(map(len, ends), initial=0)  # tokens before each part, and in all
@@ -52,8 +52,8 @@ def window(
                 low, high = (cuts[min(max(at - place, 0), len(own))] for at in (start, stop))
                 chosen += [replace(part, text=part.text[low:high])] if low < high else []
             elif start <= place < start + length or place == total == start + length:
-                shown += isinstance(part, Image)
-                chosen += [part] if not isinstance(part, Image) or shown <= images else []
+                shown += isinstance(part, (Image, Video))
+                chosen += [part] if not isinstance(part, (Image, Video)) or shown <= images else []
         return tuple(chosen)
 
     chosen = pieces(stop)
@@ -67,7 +67,7 @@ def _start(parts: tuple[Part, ...], places: list[int], total: int, length: int, 
     """The first token of a window, drawn uniformly from those whose window holds a picture."""
     holds = np.zeros(max(1, total - length + 1), dtype=bool)
     for part, place in zip(parts, places, strict=True):
-        if isinstance(part, Image):
+        if isinstance(part, (Image, Video)):
             holds[max(0, place - length + 1) : place + 1] = True
             holds[-1] |= place == total
     return int(rng.choice(np.flatnonzero(holds) if holds.any() else len(holds)))

@@ -11,21 +11,29 @@ from pathlib import Path
 import pytest
 from web_made import mmc4, noise, tar
 
+from lorgnette.data.web.index import index
 from lorgnette.data.web.kept import Kept
 from lorgnette.data.web.page import Left
-from lorgnette.data.web.tar import Tar
+from lorgnette.data.web.tar import scan
 from lorgnette.data.web.tars import TarPages, TarPairs, open_tars
 from lorgnette.document import Text
 from lorgnette.errors import DataError
 
 
 def test_members_are_read_where_they_lie(tmp_path: Path) -> None:
-    files = {"a/x.txt": "one", "y.bin": bytes(range(256)) * 9, "empty": b"", f"{'long' * 60}.txt": "long name"}
-    read = Tar(tar(tmp_path / "a.tar", files))
-    assert {name: read.read(name) for name in read.members} == {
-        name: content if isinstance(content, bytes) else content.encode() for name, content in files.items()
+    files = {"a/x.txt": "one", "./y.jpg": bytes(range(256)) * 9, "empty.json": b"", f"{'long' * 60}.txt": "long name"}
+    read = pickle.loads(pickle.dumps(index([tar(tmp_path / "a.tar", files)])))
+    found = {}
+    for i in range(len(read)):
+        sample = read.sample(i)
+        for extension, member in sample.members.items():
+            assert read.find(0, member.name) == member
+            found[f"{sample.key}.{extension}"] = read.read(0, member)
+    told = {name.removeprefix("./"): content for name, content in files.items()}
+    assert found == {
+        name: content if isinstance(content, bytes) else content.encode() for name, content in told.items()
     }
-    assert pickle.loads(pickle.dumps(read)).read("a/x.txt") == b"one"
+    assert [read.find(0, name) for name in ("a/x.jpg", "a/x", "", "zzz.txt", "A/x.txt")] == [None] * 5
 
 
 def test_pairs(tmp_path: Path) -> None:
@@ -71,16 +79,16 @@ def test_pages_with_pictures_beside_and_inside(tmp_path: Path) -> None:
     )
     source = open_tars([path])
     assert isinstance(source, TarPages)
-    assert [d.key for d in source] == ["0.tar/p/1", "0.tar/2"]
-    assert [p.text if isinstance(p, Text) else p.source for p in source[0].parts] == [
+    assert [d.key for d in source] == ["0.tar/2", "0.tar/p/1"]
+    assert [p.text if isinstance(p, Text) else p.source for p in source[1].parts] == [
         noise(1),
         "A cat.",
         noise(3),
         " A dog.",
     ]
-    assert source.page(0).left == (Left("b.png", "missing"), Left("d.txt", "of a format that is not read"))
-    assert source[1].images[0].source == noise(2)
-    assert source.page(1).left == (Left("http://x.org/y.png", "remote"), Left("../a.png", "missing"))
+    assert source.page(1).left == (Left("b.png", "missing"), Left("d.txt", "of a format that is not read"))
+    assert source[0].images[0].source == noise(2)
+    assert source.page(0).left == (Left("http://x.org/y.png", "remote"), Left("../a.png", "missing"))
     assert len(Kept(source)) == 2
 
 
@@ -97,44 +105,57 @@ def test_a_tar_that_is_cut_short(tmp_path: Path) -> None:
     ]:
         path.write_bytes(data[:size])
         with pytest.raises(DataError, match=rf"a\.tar: ({problem})"):
-            Tar(path)
+            scan(path)
     path.write_bytes(data[:2560] + b"?" * 512 + data[3072:])
     with pytest.raises(DataError, match=r"damaged after 0\.txt: the next header is not there"):
-        Tar(path)
+        scan(path)
 
 
 def test_a_tar_that_changes_while_it_is_read(tmp_path: Path) -> None:
-    read = Tar(tar(tmp_path / "a.tar", {"0.txt": "x" * 2000}))
-    read.path.write_bytes(read.path.read_bytes()[:1000])
-    with pytest.raises(DataError, match=r"a\.tar: 0\.txt: cut short since it was opened"):
-        read.read("0.txt")
+    read = open_tars([path := tar(tmp_path / "a.tar", {"0.txt": "x" * 2000, "0.jpg": b"y"})])
+    path.write_bytes(path.read_bytes()[:1000])
+    with pytest.raises(DataError, match=r"a\.tar: 0\.(txt|jpg): cut short since it was opened"):
+        read[0]
 
 
-@pytest.mark.parametrize("name", ["../x.txt", "/etc/x.txt", "a/../../x.txt"])
-def test_names_that_lead_out(tmp_path: Path, name: str) -> None:
-    with pytest.raises(DataError, match=r"a\.tar: .*x\.txt: a name that leads out of the tar"):
-        Tar(tar(tmp_path / "a.tar", {name: "x"}))
+def test_what_is_not_read_is_left_where_it_is_and_counted(tmp_path: Path) -> None:
+    path = tmp_path / "within" / "a.tar"
+    path.parent.mkdir()
+    outside = ("../0.jpg", "/etc/0.txt", "a/../../0.txt")
+    with tarfile.open(path, "w") as archive:
+        for name in (*outside, "0.jpg", "0.txt", "0.pkl", "0.pyd", "folder.pickle"):
+            member = tarfile.TarInfo(name)
+            member.size = 4
+            archive.addfile(member, io.BytesIO(b"data"))
+        for name, kind in {"1.jpg": tarfile.SYMTYPE, "1.txt": tarfile.LNKTYPE, "1.json": tarfile.FIFOTYPE}.items():
+            member = tarfile.TarInfo(name)
+            member.type, member.linkname = kind, "/etc/passwd"
+            archive.addfile(member)
+    source = open_tars([path])
+    assert source.index.skipped == {
+        "with a name that leads out of the tar": (3, "a.tar: ../0.jpg"),
+        "of a kind that is not read": (3, "a.tar: 0.pkl"),
+        "links or special files": (3, "a.tar: 1.jpg"),
+    }
+    assert [document.text for document in source] == ["data"]
+    assert [one for one in tmp_path.rglob("*") if one.is_file()] == [path]
 
 
-def test_members_that_stand_twice_links_and_what_is_no_tar(tmp_path: Path) -> None:
+def test_members_that_stand_twice_and_what_is_no_tar(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"a\.tar: \./x\.txt: stands twice"):
-        Tar(tar(tmp_path / "a.tar", [("x.txt", "1"), ("./x.txt", "2")]))
-    with tarfile.open(tmp_path / "b.tar", "w") as archive:
-        link = tarfile.TarInfo("x.jpg")
-        link.type, link.linkname = tarfile.SYMTYPE, "/etc/passwd"
-        archive.addfile(link)
-    with pytest.raises(DataError, match=r"b\.tar: x\.jpg: a link or a special file"):
-        Tar(tmp_path / "b.tar")
+        scan(tar(tmp_path / "a.tar", [("x.txt", "1"), ("./x.txt", "2")]))
+    with pytest.raises(DataError, match=r"b\.tar: x\.jpg: .* differ in upper and lower case"):
+        index([tar(tmp_path / "b.tar", {"x.jpg": "1", "x.JPG": "2"})])
     (tmp_path / "c.tar").write_bytes(gzip.compress((tmp_path / "a.tar").read_bytes()))
     with pytest.raises(DataError, match=r"c\.tar: no tar, or a damaged one .*decompress it first"):
-        Tar(tmp_path / "c.tar")
+        scan(tmp_path / "c.tar")
     with pytest.raises(DataError, match=r"gone\.tar: cannot be read"):
-        Tar(tmp_path / "gone.tar")
+        scan(tmp_path / "gone.tar")
     with tarfile.open(tmp_path / "d.tar", "w") as archive:
         folder = tarfile.TarInfo("folder")
         folder.type = tarfile.DIRTYPE
         archive.addfile(folder, io.BytesIO())
-    with pytest.raises(DataError, match=r"d\.tar: a tar without files"):
+    with pytest.raises(DataError, match=r"no tar with a file that is read"):
         open_tars([tmp_path / "d.tar"])
 
 
@@ -149,6 +170,8 @@ def test_members_that_stand_twice_links_and_what_is_no_tar(tmp_path: Path) -> No
         ({"0.jpg": b"x", "0.json": '{"caption": 3}'}, r"0\.json: no caption"),
         ({"0.jpg": b"x", "0.json": "{"}, r"0\.json: broken JSON"),
         ({"0.jpg": b"x", "0.txt": b"\xff"}, r"0\.txt: is not UTF-8"),
+        ({"0.jpg": b"x", "0.txt": "a\0b"}, r"0\.txt: caption: a NUL character"),
+        ({"0.jpg": b"x", "0.txt": "x" * 1_000_000}, r"0\.txt: caption: 1,000,000 characters or more"),
     ],
 )
 def test_samples_that_are_wrong(tmp_path: Path, files: dict[str, bytes | str], problem: str) -> None:

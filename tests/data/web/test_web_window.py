@@ -14,7 +14,7 @@ from tokenizers import models, pre_tokenizers, processors
 from transformers import PreTrainedTokenizerFast
 
 from lorgnette.data.web.window import window
-from lorgnette.document import Document, Image, Part, Text
+from lorgnette.document import Document, Image, Part, Text, Video
 from lorgnette.errors import ConfigError
 from lorgnette.language import Tokenizer
 from lorgnette.language.tiny import byte_tokenizer
@@ -156,3 +156,13 @@ def test_where_tokens_end() -> None:
     slow.hf = SimpleNamespace(is_fast=False, name_or_path="old")
     with pytest.raises(ConfigError, match=r"^old: this tokenizer does not tell where its tokens stand"):
         slow.ends("a")
+
+
+def test_a_clip_counts_as_a_picture() -> None:
+    shown = [Image(bytes([i])) if i % 2 else Video(bytes([i])) for i in range(7)]
+    parts = [part for i, picture in enumerate(shown) for part in (picture, Text(f"{i} ", 1.0))]
+    assert draw(Document(tuple(parts)), 0, 256).media == shown[:5]
+    text = "abcdefghijklmnopqrst"
+    document = Document((Text(text[:10], 1.0), Video(b""), Text(text[10:], 1.0)))
+    starts = {text.index(draw(document, seed, 4).text) for seed in range(100)}
+    assert starts == {7, 8, 9, 10}, "a window holds the clip"

@@ -1,0 +1,68 @@
+"""`lorgnette data`: an index of tars, and documents packed into tars."""
+
+from pathlib import Path
+
+import tyro
+from rich.console import Console
+from rich.progress import track
+
+from lorgnette.data import pack as packing
+from lorgnette.data.named import open_source
+from lorgnette.data.web.index import beside, open_index, write_index
+from lorgnette.errors import DataError
+
+
+def index(
+    tars: tyro.conf.Positional[Path],
+    /,
+    *,
+    to: Path | None = None,
+    check: bool = False,
+) -> None:
+    """Reads the headers of tars once, so that every `--data` can read their samples in any order, at once.
+
+    Args:
+        tars: a folder of tars, or one tar.
+        to: the folder of the index; `index` in the folder of the tars by default. Where it lies elsewhere, because that
+            folder is read-only, say, give the index itself as `--data`.
+        check: write nothing; read all headers again, and say whether they are those that were indexed.
+    """
+    folder = to or beside(tars)
+    if check:
+        found = open_index(folder)
+        found.verify()
+        print(f"{len(found.shards):,} tars are as they were when they were indexed.")
+        return
+    paths = sorted(tars.glob("*.tar")) if tars.is_dir() else [tars]
+    if not paths:
+        raise DataError("a folder without tars", where=tars, fix="Their names end in .tar.")
+    try:
+        found = write_index(track(paths, "Reading headers", console=Console(stderr=True), transient=True), folder)
+    except PermissionError as error:
+        raise DataError(
+            "no permission to write here", where=error.filename or folder, fix="Give --to FOLDER."
+        ) from None
+    members = sum(shard.members for shard in found.shards)
+    print(f"{len(found):,} samples of {members:,} members in {len(found.shards):,} tars. The index is in {folder}.")
+    for reason, (count, first) in found.skipped.items():
+        print(f"  left out: {count:,} members {reason}, such as {first}")
+
+
+def pack(
+    data: tyro.conf.Positional[str],
+    /,
+    *,
+    to: Path,
+    size: float = 1.0,
+    max_broken: float = 0.01,
+) -> None:
+    """Writes the documents of a table, folder, data set or other tars into tars with an index.
+
+    Args:
+        data: a path, as every `--data` takes it. All of its documents are written, in order and undivided.
+        to: the folder of the tars; one that holds packed documents is replaced.
+        size: gigabytes from which on the next tar begins.
+        max_broken: the share of documents that may be broken and are left out.
+    """
+    found = packing.pack(open_source(data), to, size=int(size * 1e9), max_broken=max_broken)
+    print(f"{found}. They are in {to}.")

@@ -1,0 +1,81 @@
+"""Documents into tars with an index: what is read over and over, or by many, lies in few large files."""
+
+import json
+import tarfile
+from contextlib import ExitStack
+from dataclasses import dataclass
+from io import BytesIO
+from pathlib import Path
+
+from lorgnette.data.source import Source
+from lorgnette.data.web.index import MANIFEST, beside, write_index
+from lorgnette.data.written import written
+from lorgnette.errors import DataError
+from lorgnette.folders import replaced
+
+
+@dataclass(frozen=True)
+class Packed:
+    """What was written: documents, tars and bytes; and how many documents were broken, with the first of them."""
+
+    documents: int
+    tars: int
+    bytes: int
+    broken: int = 0
+    first: str = ""
+
+    def __str__(self) -> str:
+        left = f"; {self.broken:,} broken ones are left out, the first is {self.first}" if self.broken else ""
+        return f"{self.documents:,} documents in {self.tars:,} tars of {self.bytes:,} bytes{left}"
+
+
+def pack(source: Source, folder: Path, *, size: int = 1 << 30, max_broken: float = 0.01) -> Packed:
+    """Writes every document of the source, in order, and gives back the same bytes for the same documents.
+
+    Args:
+        folder: for the tars and their index; one with packed documents is replaced once the new one is complete.
+        size: bytes from which on the next tar begins.
+        max_broken: the share of documents that may be broken and are left out.
+
+    Raises:
+        DataError: more documents are broken; or one's `meta` is nothing that JSON can say.
+        CheckpointError: `folder` holds something else.
+        ResourceError: the disk is full; what was there is intact.
+    """
+    broken, first, number, tars = 0, "", 0, 0
+    with replaced(folder, f"{beside(folder).name}/{MANIFEST}") as new:
+        with ExitStack() as stack:
+            tar: tarfile.TarFile | None = None
+            for i in range(len(source)):
+                try:
+                    document = source[i]
+                    record, files = written(document)
+                    files["json"] = _json(record, document.key)
+                except DataError as error:
+                    broken, first = broken + 1, first or str(error)
+                    if broken > max_broken * len(source):
+                        few = f"{broken} of {len(source)} documents are broken, more than {max_broken:.1%}: {error}"
+                        raise DataError(few.rstrip("."), fix="Mend or remove them, or raise max_broken.") from error
+                    continue
+                if tar is None or tar.offset >= size:
+                    stack.close()
+                    path = new / f"{tars:05d}.tar"
+                    tar, tars = stack.enter_context(tarfile.open(path, "w", format=tarfile.GNU_FORMAT)), tars + 1
+                for extension in sorted(files):
+                    member = tarfile.TarInfo(f"{number:09d}.{extension}")
+                    member.size = len(files[extension])
+                    tar.addfile(member, BytesIO(files[extension]))
+                number += 1
+        if not number:
+            raise DataError("no documents", where=folder, fix="Give a source that has some.")
+        paths = sorted(new.glob("*.tar"))
+        found = Packed(number, tars, sum(path.stat().st_size for path in paths), broken, first)
+        write_index(paths, beside(new))
+    return found
+
+
+def _json(record: object, key: str) -> bytes:
+    try:
+        return json.dumps(record, ensure_ascii=False, allow_nan=False).encode()
+    except (TypeError, ValueError) as error:  # half of a surrogate pair is a ValueError, too
+        raise DataError(f"nothing that JSON can say ({error})", where=key, fix="Mend its meta or its text.") from None
