@@ -1,6 +1,5 @@
 """From what a vision encoder gives to what a language model reads: `N P D -> N Q E`."""
 
-import math
 from collections.abc import Callable
 
 import torch
@@ -40,34 +39,6 @@ class VisualPrefix(nn.Module):
         if self.norm:
             visual = self.norm * nn.functional.normalize(visual, dim=-1)
         return visual
-
-
-class PatchTokens(nn.Module):
-    """Patches become tokens, each with a learnt position in its picture (SimVLM, section 3.3).
-
-    Args:
-        width: D, the encoder's width.
-        embedding: E.
-        side: patches in a row and in a column. Pictures of more or fewer read the positions interpolated.
-        dropout: share of the tokens' numbers dropped in training.
-    """
-
-    def __init__(self, width: int, embedding: int, side: int, dropout: float = 0.0) -> None:
-        super().__init__()
-        self.queries, self.embedding, self.side = side * side, embedding, side
-        self.map, self.dropout = nn.Linear(width, embedding), nn.Dropout(dropout)
-        self.positions = nn.Parameter(torch.randn(side * side, embedding) * 0.02)
-
-    def forward(self, patches: Float[Tensor, "N P D"]) -> Float[Tensor, "N P E"]:
-        return self.dropout(self.map(patches) + self.at(math.isqrt(patches.shape[1])))
-
-    def at(self, side: int) -> Float[Tensor, "P E"]:
-        """The positions of a picture with so many patches in a row."""
-        if side == self.side:
-            return self.positions
-        grid = self.positions.T.unflatten(1, (self.side, self.side))[None]
-        stretched = nn.functional.interpolate(grid, size=(side, side), mode="bicubic", align_corners=False)
-        return stretched[0].flatten(1).T
 
 
 class PerceiverResampler(nn.Module):

@@ -14,11 +14,10 @@ from typing import Any, Literal
 
 import torch
 
-from lorgnette.connectors import PatchTokens
 from lorgnette.errors import ConfigError
 from lorgnette.language.tiny import byte_tokenizer
 from lorgnette.policy import Learn, Policy
-from lorgnette.systems.simvlm import SimVLM
+from lorgnette.systems.simvlm import PatchTokens, SimVLM
 from lorgnette.systems.simvlm_words import PrefixTransformer
 from lorgnette.vision.stages import load_stages
 

@@ -1,11 +1,15 @@
 """Laws of SimVLM: who sees whom, what padding and targets do not do, and what is refused."""
 
 import pickle
+from pathlib import Path
 
 import pytest
+import tokenizers
 import torch
 from simvlm_made import TINY, alone, made, pair, picture
+from tokenizers import models, pre_tokenizers
 from torch import Tensor
+from transformers import PreTrainedTokenizerFast
 
 from lorgnette.document import Document, Text, Video
 from lorgnette.errors import ConfigError, ContextError, DataError
@@ -222,3 +226,13 @@ def test_any_number_of_stages(stages: int) -> None:
     batch = system.layout([pair(0, "a", "b")])
     assert system.layout.queries == {0: 4, 1: 64, 2: 16, 3: 4, 4: 1}[stages]
     assert system(batch).shape == (1, system.layout.queries + 3, 32)
+
+
+def test_a_language_that_the_vocabulary_lacks_is_named(tmp_path: Path) -> None:
+    raw = tokenizers.Tokenizer(models.WordLevel({"<unk>": 0, "<eos>": 1, "a": 2, "cat": 3}, unk_token="<unk>"))
+    raw.pre_tokenizer = pre_tokenizers.Whitespace()
+    PreTrainedTokenizerFast(tokenizer_object=raw, unk_token="<unk>", eos_token="<eos>").save_pretrained(tmp_path)
+    system = build(**(TINY | {"tokenizer": str(tmp_path)}))
+    system.layout([pair(0, "a", "cat")])
+    with pytest.raises(DataError, match=r"pair/0: the vocabulary has no token for something in 'eine Katze'"):
+        system.layout([pair(0, "a", "eine Katze")])

@@ -11,6 +11,7 @@ import pytest
 import torch
 from simvlm_made import TINY, picture
 
+from lorgnette.cli import main
 from lorgnette.data.prefixes import Prefixed, Spanned
 from lorgnette.data.source import Mixture
 from lorgnette.document import Document, Image, Text
@@ -172,3 +173,17 @@ def test_what_makes_no_sense_is_refused() -> None:
         run(objective="causal-lm", decoder_only=True)
     with pytest.raises(ConfigError, match="pairs: there are none"):
         run(sources=None, pairs=())
+
+
+def test_a_run_captions_and_answers(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    train(run(), tmp_path / "run")
+    shown = tmp_path / "one.png"
+    picture(0).open().save(shown)
+    capsys.readouterr()
+    main(["caption", str(tmp_path / "run"), str(shown), "--prompt", "a picture", "--beams", "5", "--min-tokens", "2"])
+    assert capsys.readouterr().out.startswith(f"{shown}: ")
+    main(["ask", str(tmp_path / "run"), str(shown), "What is it?", "--max-tokens", "3"])
+    assert capsys.readouterr().out
+    with pytest.raises(SystemExit):
+        main(["ask", str(tmp_path / "run"), str(shown), "What?", "--example", str(shown), "What?", "a cat"])
+    assert "SimVLM reads one picture, and this has more. Ask without worked examples" in capsys.readouterr().err
