@@ -92,7 +92,7 @@ class Layout(ABC):
         """What the encoder reads: of a clip, its frames."""
         if isinstance(picture, Video):
             return torch.stack([self._sight(frame) for frame in picture.frames(self.rate, self.frames)])
-        return self._sight(picture.open())
+        return self._sight(picture.pixels())
 
     def arrange(self, documents: Sequence[Document], *, begin: bool = True) -> tuple[Batch, dict[str, Image | Video]]:
         """The batch without its pictures, and the distinct pictures by name, in the order of `Batch.media`'s rows."""

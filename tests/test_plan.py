@@ -11,7 +11,6 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from lorgnette.cli import main
-from lorgnette.connectors import PerceiverResampler
 from lorgnette.document import Document, Image, Text
 from lorgnette.errors import ConfigError
 from lorgnette.flops import dense, works
@@ -21,6 +20,7 @@ from lorgnette.language.tiny import tiny_random
 from lorgnette.plan import GIB, Machine, Plan, plan
 from lorgnette.planning import report, table
 from lorgnette.policy import Frozen, Learn, Policy, apply, set_modes
+from lorgnette.resamplers import PerceiverResampler
 from lorgnette.systems.flamingo import Flamingo
 from lorgnette.vision import load as load_vision
 

@@ -13,12 +13,12 @@ from torch import Tensor, nn
 
 from lorgnette import language as languages
 from lorgnette import vision as visions
-from lorgnette.connectors import MLPResampler, PerceiverResampler, TransformerResampler
 from lorgnette.errors import ConfigError
 from lorgnette.fusion.cross import CrossFusion, CrossLayout, GatedCrossAttention
 from lorgnette.fusion.graft import GraftedFusion, GraftedLayer
 from lorgnette.fusion.inline import apart
 from lorgnette.language import Cache, LanguageModel
+from lorgnette.resamplers import MLPResampler, PerceiverResampler, TransformerResampler
 from lorgnette.shapes import Batch
 from lorgnette.vision import VisionEncoder
 

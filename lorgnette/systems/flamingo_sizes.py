@@ -15,12 +15,12 @@ import timm
 import torch
 from transformers import GPTNeoXConfig, GPTNeoXForCausalLM
 
-from lorgnette.connectors import PerceiverResampler
 from lorgnette.errors import ConfigError
 from lorgnette.fusion.cross import CrossFusion, GatedCrossAttention
 from lorgnette.language import LanguageModel
 from lorgnette.language.tiny import byte_tokenizer
 from lorgnette.policy import Frozen, Learn, Policy
+from lorgnette.resamplers import PerceiverResampler
 from lorgnette.systems.flamingo import Flamingo
 from lorgnette.vision import Transform
 from lorgnette.vision.encoder import TimmEncoder

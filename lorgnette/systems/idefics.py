@@ -18,7 +18,6 @@ from transformers import AutoModelForCausalLM, CLIPVisionConfig, CLIPVisionModel
 from transformers.activations import ACT2FN
 from transformers.initialization import no_init_weights
 
-from lorgnette.connectors import PerceiverResampler
 from lorgnette.document import Document, Image, Video
 from lorgnette.errors import CheckpointError
 from lorgnette.folders import read_json, replaced, write_json
@@ -27,6 +26,7 @@ from lorgnette.language import LanguageModel, Tokenizer, load_tokenizer
 from lorgnette.language.loading import fast_dtype
 from lorgnette.layout import Span
 from lorgnette.nn import Attention
+from lorgnette.resamplers import PerceiverResampler
 from lorgnette.systems.flamingo import Flamingo
 from lorgnette.vision import Transform
 from lorgnette.vision.encoder import TransformersEncoder

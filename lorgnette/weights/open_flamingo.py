@@ -19,11 +19,11 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.nn.functional import gelu
 
-from lorgnette.connectors import PerceiverResampler
 from lorgnette.errors import CheckpointError, ConfigError
 from lorgnette.folders import disk
 from lorgnette.fusion.cross import CrossFusion, GatedCrossAttention
 from lorgnette.language import LanguageModel
+from lorgnette.resamplers import PerceiverResampler
 from lorgnette.weights.report import Report, compared, copied, joined, without_alias
 
 Style = Literal["released", "trained"]

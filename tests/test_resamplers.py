@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from lorgnette.connectors import PerceiverResampler
+from lorgnette.resamplers import PerceiverResampler
 
 
 def written_down(resampler: PerceiverResampler, patches: Tensor) -> Tensor:
