@@ -72,6 +72,11 @@ class Share:
     unit: int = 0
     learnt_unit: int = 0
 
+    @property
+    def weights(self) -> int:
+        """Bytes: a frozen language model is kept in bfloat16, all else in float32."""
+        return (2 if self.part == "language" else 4) * self.frozen + 4 * self.learnt
+
 
 @dataclass(frozen=True)
 class Plan:
@@ -104,7 +109,7 @@ class Plan:
         units = max(share.unit for share in self.parts), max(share.learnt_unit for share in self.parts)
         saved = sum(share.kept if self.gradient_checkpointing else share.saved for share in self.parts)
         return {
-            "weights": (2 * self.frozen + 4 * self.learnt) / devices,
+            "weights": sum(share.weights for share in self.parts) / devices,
             "gradients": 4 * self.learnt / devices,
             "AdamW": 8 * self.learnt / devices,
             "gathered": float(2 * self.learnt if devices == 1 else 4 * units[0] + 4 * units[1]),

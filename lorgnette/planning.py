@@ -136,13 +136,14 @@ def table(found: Plan, *, title: str = "") -> rich.table.Table:
         made.add_column(name, justify="left" if name == "part" else "right")
     whole = Share("total", found.learnt, found.frozen, found.paper)
     whole = replace(whole, forward=sum(s.forward for s in found.parts), backward=sum(s.backward for s in found.parts))
-    for share in (*found.parts, whole):
+    stored = [share.weights for share in found.parts]
+    for share, weights in zip((*found.parts, whole), (*stored, sum(stored)), strict=True):
         made.add_row(
             share.part,
             _count(share.learnt),
             _count(share.frozen),
             "" if share.paper is None else _count(share.paper),
-            _gib(2 * share.frozen + 4 * share.learnt),
+            _gib(weights),
             _gib(4 * share.learnt),
             _gib(8 * share.learnt),
             _count(share.forward / found.tokens),

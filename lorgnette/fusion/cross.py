@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn.functional import scaled_dot_product_attention
 
 from lorgnette.data.chunks import AHEAD
-from lorgnette.document import Document, Image, Video
+from lorgnette.document import Document, Image, Text, Video
 from lorgnette.errors import DataError
 from lorgnette.fusion.inline import InlineLayout
 from lorgnette.language import Cache, LanguageModel
@@ -264,8 +264,12 @@ class CrossLayout(InlineLayout):
         """As `InlineLayout`. In a document that looks ahead a marker still looks at its own picture.
 
         Raises:
-            DataError: a clip, where `frames` is 0.
+            DataError: a clip, where `frames` is 0; a text that holds the marker, which would
+                stand for a picture that is not there.
         """
+        if any(isinstance(part, Text) and self.marker in part.text for part in document.parts):
+            fix = "Split the text there and put the picture between, or take the marker out."
+            raise DataError(f"a text holds {self.marker}, which marks a picture", where=document.key, fix=fix)
         if not self.frames and any(isinstance(part, Video) for part in document.parts):
             fix = "Leave clips out, or build it with `frames` above 0."
             raise DataError("a clip, and this system reads pictures only", where=document.key, fix=fix)

@@ -276,9 +276,11 @@ class Engine:
 
     def _position(self, cache: Cache) -> int:
         """Bytes that a position takes."""
-        if isinstance(self.system, Encodes):  # nothing can be tried out before a prompt is encoded
-            return sum(tensor[0, :, 0].nbytes for pair in cache.layers or cache.shared for tensor in pair)
-        return sum(self._of_word)
+        if not isinstance(self.system, Encodes):
+            return sum(self._of_word)
+        if not cache.memory:
+            return self._of_encoded
+        return sum(tensor[0, :, 0].nbytes for pair in cache.layers or cache.shared for tensor in pair)
 
     def _remembered(self, node: Node) -> int:
         """Bytes that are remembered of a node's pictures beside keys and values of positions; tried out with one."""
@@ -292,6 +294,13 @@ class Engine:
             whole = sum(tensor.nbytes for tensor in tried.memory.values())
             self._of_picture = whole - batch.tokens.shape[1] * self._of_word[1]
         return len(media) * self._of_picture
+
+    @cached_property
+    def _of_encoded(self) -> int:
+        """Bytes that are remembered of a prompt's position, tried out with a prompt of one word."""
+        assert isinstance(self.system, Encodes)
+        known = self.system.encode(words([[0]], self.device), None)
+        return sum(tensor.nbytes for tensor in known.values())
 
     @cached_property
     def _of_word(self) -> tuple[int, int]:

@@ -11,10 +11,11 @@ import torch
 from jaxtyping import Float
 from numpy import ndarray
 
-from lorgnette.document import Document, Image
+from lorgnette.document import Document, Image, Video
 from lorgnette.errors import ConfigError, DataError, ResourceError
 from lorgnette.features import Sees
 from lorgnette.folders import replaced
+from lorgnette.layout import joined
 
 
 @runtime_checkable
@@ -23,14 +24,14 @@ class Looks(Protocol):
 
     name: str
 
-    def __call__(self, pictures: Sequence[Image]) -> Float[ndarray, "n d"]: ...
+    def __call__(self, pictures: Sequence[Image | Video]) -> Float[ndarray, "n d"]: ...
 
 
 class Eyes:
-    """What a system's encoder sees of a picture, as one vector of length 1; every picture is looked at once.
+    """What a system's encoder sees of a picture or clip, as one vector of length 1; each is looked at once.
 
     Args:
-        system: in eval mode. Its patches are averaged, before any connector.
+        system: in eval mode. Its patches are averaged, before any connector, and those of a clip over its frames.
         name: of the encoder and its weights.
     """
 
@@ -39,14 +40,14 @@ class Eyes:
         self.known: dict[str, Float[ndarray, " d"]] = {}
 
     @torch.inference_mode()
-    def __call__(self, pictures: Sequence[Image]) -> Float[ndarray, "n d"]:
-        """Vectors of several pictures.
+    def __call__(self, pictures: Sequence[Image | Video]) -> Float[ndarray, "n d"]:
+        """Vectors of several pictures or clips.
 
         Raises:
             DataError: a picture cannot be read; it is named.
         """
-        fresh = {picture.digest: picture for picture in pictures if picture.digest not in self.known}
         layout, device = self.system.layout, next(self.system.parameters()).device
+        fresh = {name: one for one in pictures if (name := layout.name(one)) not in self.known}
         names = list(fresh)
         features = getattr(layout, "features", None) or {}
         for i in range(0, len(names), self.batch_size):
@@ -54,37 +55,41 @@ class Eyes:
             unseen = [name for name in part if name not in features]
             patches = {name: features[name].float() for name in part if name in features}
             if unseen:
-                pixels = torch.stack([layout.pixels(fresh[name]) for name in unseen]).to(device)
-                patches |= dict(zip(unseen, self.system.see(pixels).float().cpu(), strict=True))
+                pixels, frames = joined([layout.pixels(fresh[name]) for name in unseen], 3)
+                lengths = [1] * len(unseen) if frames is None else frames.tolist()
+                seen = torch.cat(
+                    [self.system.see(some.to(device)).float().cpu() for some in pixels.split(self.batch_size)]
+                )
+                patches |= dict(zip(unseen, seen.split(lengths), strict=True))
             for name, some in patches.items():
-                vector = some.mean(0).numpy()
+                vector = some.flatten(0, -2).mean(0).numpy()
                 self.known[name] = vector / max(float(np.linalg.norm(vector)), 1e-12)
-        return np.stack([self.known[picture.digest] for picture in pictures])
+        return np.stack([self.known[layout.name(picture)] for picture in pictures])
 
 
 class Index:
-    """The nearest of a pool's pictures, by the cosine of the encoder's features; exact.
+    """The nearest of a pool's pictures or clips, by the cosine of the encoder's features; exact.
 
-    A document of several pictures is found by its last.
+    A document of several is found by its last.
 
     Raises:
         ResourceError: faiss is not installed.
-        DataError: a document of the pool has no picture.
+        DataError: a document of the pool has neither.
     """
 
     def __init__(self, pool: Sequence[Document], eyes: Looks) -> None:
         for document in pool:
-            if not document.images:
-                raise DataError("it has no picture by which it could be found", where=document.key)
+            if not document.media:
+                raise DataError("it has no picture or clip by which it could be found", where=document.key)
         self.eyes, self.keys = eyes, [document.key for document in pool]
-        vectors = eyes([document.images[-1] for document in pool])
+        vectors = eyes([document.media[-1] for document in pool])
         self.faiss = searcher().IndexFlatIP(vectors.shape[1])
         self.faiss.add(vectors.astype(np.float32))
 
     def __len__(self) -> int:
         return len(self.keys)
 
-    def nearest(self, picture: Image, number: int) -> list[int]:
+    def nearest(self, picture: Image | Video, number: int) -> list[int]:
         """Numbers of the pool's documents, the most similar first."""
         vector = self.eyes([picture]).astype(np.float32)
         _, found = self.faiss.search(vector, min(number, len(self)))

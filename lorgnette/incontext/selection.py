@@ -110,13 +110,13 @@ class Rices:
     def __call__(self, query: Document, shots: int, /) -> tuple[Document, ...]:
         if not shots:
             return ()
-        if not query.images:
-            raise DataError("it has no picture by which similar ones could be found", where=query.key)
+        if not query.media:
+            raise DataError("it has no picture or clip by which similar ones could be found", where=query.key)
         wanted = len(self.pool) if self.per_class else min(len(self.pool), 4 * shots + 16)
         while True:
             counts: dict[str, int] = {}
             chosen: list[Document] = []
-            for i in self.index.nearest(query.images[-1], wanted):
+            for i in self.index.nearest(query.media[-1], wanted):
                 document, name = self.pool[i], self.label(self.pool[i]) if self.per_class else ""
                 if apart(query, document) and (not self.per_class or counts.get(name, 0) < self.per_class):
                     counts[name] = counts.get(name, 0) + 1

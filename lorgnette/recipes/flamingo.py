@@ -29,7 +29,7 @@ Sources = Mapping[str, tuple[Source, Source]]
 def pretrain(
     *,
     pages: str | None = None,
-    pairs: str | None = "emoji",
+    pairs: str | None = None,
     more_pairs: str | None = None,
     clips: str | None = None,
     made_pages: int = 0,

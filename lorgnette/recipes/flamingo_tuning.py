@@ -129,7 +129,7 @@ def finetune(
 
 def adapt(
     *,
-    pairs: str | None = "emoji",
+    pairs: str | None = None,
     pages: str | None = None,
     clips: str | None = None,
     made_pages: int = 4,
@@ -160,7 +160,7 @@ def adapt(
     pairs that weigh as much as pages, no looking ahead, gated layers at the language model's scale (`fusion.stream`).
 
     Args:
-        pairs: pictures with a text: an embedded set, a table, or a folder.
+        pairs: pictures with a text: an embedded set, a table, or a folder; "emoji" where no data is given at all.
         pages: interleaved documents: a folder of HTML, MMC4, OBELICS, or tars.
         clips: clips with a text.
         made_pages: without pages, pairs that make one; 0 makes none.
@@ -187,7 +187,7 @@ def adapt(
     """
     run = pretrain(
         pages=pages,
-        pairs=pairs,
+        pairs=pairs if pairs or pages or clips else "emoji",
         clips=clips,
         made_pages=made_pages,
         pairs_weight=1.0,

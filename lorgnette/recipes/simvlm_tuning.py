@@ -52,7 +52,7 @@ def finetune(
     start: str,
     data: str = "emoji",
     prompt: str = "",
-    size: int | None = 480,
+    size: int | None = None,
     dropout: float = 0.1,
     drop_path: float = 0.1,
     lr: float = 1e-5,
@@ -79,7 +79,7 @@ def finetune(
         start: the run or checkpoint to begin with.
         data: an embedded set, a table, or a folder: captions, or questions with answers.
         prompt: what stands before a caption, such as "A picture of"; ask with the same.
-        size: pixels; the paper's 480. None is that of `start`. Positions and biases are interpolated.
+        size: pixels; None is that of `start`; the paper's is 480. Positions and biases are interpolated.
         dropout: on the convolutional stage's patches and in the encoder, not in the decoder.
         drop_path: stochastic depth there, not in the decoder.
         lr: of everything.
@@ -129,7 +129,7 @@ def classify(
     answers: Path | None = None,
     most: int = 3129,
     pictures: int = 1,
-    size: int | None = 480,
+    size: int | None = None,
     dropout: float = 0.1,
     drop_path: float = 0.1,
     lr: float = 1e-5,
@@ -158,7 +158,7 @@ def classify(
         answers: a file with an answer a line, each once; by default the commonest answers of the training part.
         most: how many of these. VQAv2's usual list has 3,129.
         pictures: of a document, each read with the whole text; NLVR2 has two. A text alone has none.
-        size: pixels; the paper's 480. None is that of `start`. Positions and biases are interpolated.
+        size: pixels; None is that of `start`; the paper's is 480. Positions and biases are interpolated.
         dropout: on the convolutional stage's patches and in the encoder, not in the decoder.
         drop_path: stochastic depth there, not in the decoder.
         lr: of everything but the head.

@@ -171,13 +171,13 @@ class PrefixTransformer(nn.Module):
             side: patches in a row and in a column of the pictures.
         """
         places = torch.arange(tokens.shape[1], device=tokens.device)[None]
-        known, x = places < count[:, None], self.embed(tokens, places)
+        known, x = places < count[:, None], self.dropout(self.embed(tokens, places))
         place = places.expand(len(tokens), -1)
         if patches is not None:
             x = torch.cat([patches, x], 1)
             known = torch.cat([seen[:, None].expand(-1, patches.shape[1]), known], 1)
             place = torch.cat([place.new_full(patches.shape[:2], -1), place], 1)
-        x, side = self.dropout(x), side if patches is not None else 0
+        side = side if patches is not None else 0
         mask = known[:, None]
         if self.stack == "causal-lm":
             # A word sees a picture that is there, and padding sees itself, so that no row is empty.

@@ -103,7 +103,7 @@ class Loader:
         cut = [chunk.tolist() for chunk in np.array_split(own, self.parts)]
         laid = [self._lay([documents[place] for place in chunk if place in documents], broken) for chunk in cut]
         batches = [batch for batch in laid if batch is not None]
-        totals = [float(batch.weights.sum()) for batch in batches]
+        totals = [float(batch.weights[:, 1:].sum()) for batch in batches]  # nothing tells a row's first token
         if not any(totals):
             totals = [float(batch.size) for batch in batches]
         whole = sum(totals, 0.0)

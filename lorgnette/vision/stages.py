@@ -80,7 +80,8 @@ def load_stages(
     Args:
         stages: 1 to 4; the stride is 4, 8, 16, 32.
         pretrained: start from published weights, whose BatchNorm statistics stay fixed; else GroupNorm.
-        drop_path: stochastic depth in its blocks, growing from block to block up to this.
+        drop_path: stochastic depth, growing from block to block up to this in the last of all four stages; the blocks
+            that are kept have their share of it.
         size: pixels.
 
     Raises:

@@ -4,9 +4,10 @@ A tensor of theirs is made of one or more of ours, row by row: `to_kv.weight` of
 the language model's rows and those of added tokens.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
+from functools import reduce
 
 import torch
 from torch import Tensor
@@ -118,9 +119,14 @@ def copied(slots: Slots, state: Mapping[str, Tensor]) -> None:
 def joined(slots: Slots) -> dict[str, Tensor]:
     """The checkpoint that `slots` would be filled from."""
     return {
-        name: torch.cat([part.detach().cpu().to(next(iter(parts.values())).dtype) for part in parts.values()])
+        name: torch.cat([part.detach().cpu().to(_widest(parts.values())) for part in parts.values()])
         for name, parts in slots.items()
     }
+
+
+def _widest(parts: Iterable[Tensor]) -> torch.dtype:
+    """The type that holds them all exactly: a frozen table may be in bfloat16 beside learnt rows in float32."""
+    return reduce(torch.promote_types, [part.dtype for part in parts])
 
 
 def without_alias(state: Mapping[str, Tensor], alias: str, name: str, where: str) -> dict[str, Tensor]:

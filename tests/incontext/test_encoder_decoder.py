@@ -210,4 +210,5 @@ def test_each_distinct_prompt_is_encoded_once_whatever_is_asked_of_it(system, me
         if one.scores is not None:
             torch.testing.assert_close(one.scores, other.scores, atol=1e-4, rtol=0)
     assert sum(system.encoded) == len(prompts())
+    assert max(system.encoded) == (1 if memory == 1 else 2)  # the budget holds for what is encoded, too
     assert engine.num_encoded == 2

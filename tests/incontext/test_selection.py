@@ -12,7 +12,7 @@ from lorgnette.errors import ConfigError, DataError, ResourceError
 from lorgnette.incontext import rices
 from lorgnette.incontext.rices import Eyes, Index
 from lorgnette.incontext.selection import Balanced, Fixed, Ordered, Random, Rices, Selection
-from lorgnette.systems import frozen
+from lorgnette.systems import flamingo, frozen
 
 Documents = Sequence[Document]
 
@@ -164,8 +164,24 @@ def test_clips_are_told_apart_and_not_found_by_pictures(pool):
     other = Document((same, Text(" thing", weight=1.0)), key="other")
     with pytest.raises(DataError, match="the support has 0"):
         Random([other])(Document((clip,), key="clip"), 1)
-    with pytest.raises(DataError, match="clip: it has no picture"):
-        Rices(pool, Index(pool, Mean()))(Document((clip,), key="clip"), 1)
+    with pytest.raises(DataError, match="words: it has no picture"):
+        Rices(pool, Index(pool, Mean()))(Document((Text("x"),), key="words"), 1)
+
+
+def test_clips_are_found_by_what_is_seen_in_all_their_frames():
+    torch.manual_seed(0)
+    system = flamingo.build(language="tiny-random", vision="tiny-random").eval()
+
+    def clip(*levels: int) -> Video:
+        return Video([np.full((8, 8, 3), level, np.uint8) for level in levels])
+
+    support = [Document((clip(*levels), Text(" thing", weight=1.0)), key=str(levels)) for levels in ((0, 250), (0, 0))]
+    eyes = Eyes(system, "tiny")
+    index = Index(support, eyes)
+    frames = eyes([Image(np.full((8, 8, 3), level, np.uint8)) for level in (0, 250)])
+    assert abs(float(eyes([clip(0, 0)])[0] @ frames[0]) - 1) < 1e-5
+    assert Rices(support, index)(Document((clip(0, 251),), key="query"), 1)[0].key == "(0, 250)"
+    assert Rices(support, index)(Document((clip(1, 1, 1),), key="query"), 1)[0].key == "(0, 0)"
 
 
 def test_too_few_examples_are_told(pool):

@@ -277,6 +277,12 @@ def test_what_is_known_of_a_clip_is_of_its_rate_and_frames(system, monkeypatch):
     assert precompute(system, [[asked]], known=known).keys() > known.keys()
 
 
+def test_a_text_cannot_pass_for_a_picture(system):
+    page = Document((picture(0), Text("Write <image> where it stands.", weight=1.0)), key="page")
+    with pytest.raises(DataError, match="page: a text holds <image>"):
+        system.layout([page])
+
+
 def test_with_no_frames_a_clip_is_refused():
     system = built(0.7, frames=0)
     assert system.connector.times.learnt is None

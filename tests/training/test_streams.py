@@ -117,3 +117,17 @@ def test_what_is_sealed_is_unsealed():
         assert found[name].dtype == values[name].dtype
     error = found["error"]
     assert (str(error), error.problem, error.where) == (str(values["error"]), "it is torn", "a.png")
+
+
+def test_a_part_counts_as_much_as_the_loss_has_targets_in_it():
+    """The first token of a row is told by nothing, and has weight where a tokenizer has no beginning-of-sequence."""
+
+    def all_told(documents: list[Document]) -> Batch:
+        batch = layout(documents)
+        batch.weights = batch.valid.float()
+        return batch
+
+    loaded = replace(loader(), layout=all_told, batch=3, parts=3)(20)
+    targets = [int(part.valid.sum()) - 1 for part, _ in loaded.parts]
+    assert loaded.weight == sum(targets)
+    assert [share for _, share in loaded.parts] == pytest.approx([count / sum(targets) for count in targets])
