@@ -209,6 +209,7 @@ def test_each_distinct_prompt_is_encoded_once_whatever_is_asked_of_it(system, me
         assert one.answer == other.answer
         if one.scores is not None:
             torch.testing.assert_close(one.scores, other.scores, atol=1e-4, rtol=0)
+    assert system.encoded.pop(0) == 1  # a word, to know what a position takes
     assert sum(system.encoded) == len(prompts())
     assert max(system.encoded) == (1 if memory == 1 else 2)  # the budget holds for what is encoded, too
     assert engine.num_encoded == 2
