@@ -137,6 +137,7 @@ def test_flamingos_claims_get_a_verdict_each(tmp_path, monkeypatch, capsys):
     said = json.loads(capsys.readouterr().out.splitlines()[-1])
     assert [claim["name"] for claim in said["claims"]] == [claim.name for claim in flamingo.CLAIMS]
     verdicts = {claim["name"]: claim for claim in said["claims"]}
+    assert "Names in a hand never seen" in (tmp_path / "flamingo" / "quick-seed0" / "report.html").read_text()
     assert verdicts["closed gates = plain"]["verdict"] == "holds"
     assert verdicts["gates open"]["value"] > 0
     place = tmp_path / "flamingo" / "quick-seed0"

@@ -28,8 +28,10 @@ from lorgnette.document import Document
 from lorgnette.evaluation.intervals import bootstrap
 from lorgnette.evaluation.items import Item
 from lorgnette.evaluation.questions import KIND, Question, answered, questions
+from lorgnette.evaluation.report import Episodes, Gallery, Report, write_report
 from lorgnette.evaluation.results import Result, subset
 from lorgnette.evaluation.run import evaluate, evaluate_all
+from lorgnette.evaluation.table import Line
 from lorgnette.evaluation.task import Task, pictureless
 from lorgnette.features import Features, precompute
 from lorgnette.folders import write_json
@@ -169,7 +171,9 @@ def run(plan: Plan, folder: Path, seed: int, say: Callable[[str], None]) -> list
     say("Perplexity of plain text: " + ", ".join(f"{name} {value:.3f}" for name, value in perplexity.items()))
     say("|tanh| of the gates, from shallow to deep: " + ", ".join(f"{value:.3f}" for value in gates.flatten()))
     claim = {declared.name: declared for declared in CLAIMS}
-    kinds = subset(base.few, range(len(tasks["kinds"].items)))
+    first = len(tasks["kinds"].items)
+    kinds, names = subset(base.few, range(first)), subset(base.few, range(first, len(base.few.records)))
+    _page(names, plan, folder / "report.html")
     pairs = {
         "accumulation > turns": (base.few, found["turns"].few),
         "last > all previous": (base.few, found["all-previous"].few),
@@ -264,6 +268,17 @@ def _similar(kinds: Task, system: Flamingo, plan: Plan) -> Task:
     pool = answered(_shelf(), KIND, ask="{}")
     select = Rices(pool, Index(pool, Eyes(system, plan.vision)))
     return _shown(kinds, "RICES", lambda item: select(item.query, 4))
+
+
+def _page(names: Result, plan: Plan, path: Path) -> None:
+    """What `base` says of pictures in the test style, for eyes."""
+    lead = f"Flamingo on {plan.language} after {plan.steps} updates: the arm base, asked after 4 worked examples."
+    line = Line("Names after 4 worked examples", names)
+    says = Gallery(
+        "What it says", "Drawn at random: its answer, and the right one where it is wrong.", names, number=32
+    )
+    reads = Episodes("What it reads", "Prompts, and each candidate's share.", names)
+    write_report(Report("Names in a hand never seen", lead, [line], galleries=[says], episodes=[reads]), path)
 
 
 def _text(system: Flamingo, texts: Sequence[Document]) -> np.ndarray:
