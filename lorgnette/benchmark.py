@@ -20,6 +20,7 @@ from lorgnette.evaluation.slices import require
 from lorgnette.evaluation.table import Line
 from lorgnette.evaluation.template import Template
 from lorgnette.features import Sees
+from lorgnette.fusion.cross import CrossLayout
 from lorgnette.incontext.rices import Eyes, Index
 from lorgnette.incontext.selection import Balanced, Fixed, Order, Ordered, Random, Rices, Selection
 
@@ -44,6 +45,8 @@ def benchmark(
     calibrated: bool = False,
     balanced: bool = False,
     beams: int | None = None,
+    rate: float | None = None,
+    frames: int | None = None,
     support: int | None = None,
     limit: int | None = None,
     blind: bool = True,
@@ -74,6 +77,8 @@ def benchmark(
         calibrated: what a blank picture scores is taken away.
         balanced: no candidate is preferred as such over the whole set.
         beams: of the generated answers; the task's own by default.
+        rate: frames per second at which clips are read; the system's own by default (Flamingo: 1, and 3 when asked).
+        frames: the most frames of a clip; the system's own by default (Flamingo: 8, and 30 when it is asked).
         support: draw worked examples from so many, chosen at random (Flamingo: 2,048).
         limit: ask so many queries, chosen at random.
         blind: ask the same without pictures, too.
@@ -87,7 +92,8 @@ def benchmark(
     given = dict(locals())
     if name not in OFFICIAL:
         raise ConfigError(f"no data set is called {name!r}", field="name", fix=f"Known: {', '.join(OFFICIAL)}.")
-    for option, number in {"support": support, "limit": limit, "batch": batch, "memory": memory}.items():
+    counts = {"support": support, "limit": limit, "batch": batch, "memory": memory, "frames": frames}
+    for option, number in counts.items():
         if number is not None and number < 1:
             raise ConfigError(f"{number} is too few", field=option, fix="Give at least 1.")
     if zero == "text" and 0 not in shots:
@@ -105,6 +111,7 @@ def benchmark(
     if support is not None and support < len(asked.support):
         asked = replace(asked, support=Fixed(asked.support, seed).pool[:support])
     system, model = opened(run)
+    model += _clips(system, rate, frames)
     chosen = _selection(select, asked, system, folder, per_class, order, seed)
     lines, tasks = [], []
     for k in shots:
@@ -133,6 +140,19 @@ def benchmark(
         return
     typed = command_line("benchmark", benchmark, given)
     conclude(lines, folder, made(lines, command=typed, arguments=given, model=run, seeds={"drawn": seed}), by=by)
+
+
+def _clips(system: object, rate: float | None, frames: int | None) -> str:
+    """Has clips read at another rate or with other frames; what that adds to the system's identity."""
+    if rate is None and frames is None:
+        return ""
+    layout = getattr(system, "layout", None)
+    if not isinstance(layout, CrossLayout) or not layout.frames:
+        raise ConfigError("this system reads no clips", field="frames" if rate is None else "rate", fix="Leave it out.")
+    if rate is not None and not rate > 0:
+        raise ConfigError(f"{rate} frames per second", field="rate", fix="Give more than 0.")
+    layout.rate, layout.frames = rate or layout.rate, frames or layout.frames
+    return f" {layout.rate} {layout.frames}"
 
 
 def _options(name: str, given: Sequence[str]) -> dict[str, Any]:
@@ -166,7 +186,9 @@ def _selection(
             raise ConfigError("rices needs an encoder of pictures, which this system lacks", field="select", fix=fix)
         eyes = Eyes(system, _encoder(system))
         # Another support or encoder has another index: a killed evaluation finds its own, none is in another's way.
-        pool = [[document.key, [picture.digest for picture in document.images]] for document in asked.support]
+        pool = [
+            [document.key, [system.layout.name(picture) for picture in document.media]] for document in asked.support
+        ]
         name = hashlib.sha256(json.dumps([eyes.name, pool]).encode()).hexdigest()[:12]
         kept = folder / "rices" / name
         if (kept / "index.json").is_file():

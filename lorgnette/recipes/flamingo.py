@@ -53,6 +53,7 @@ def pretrain(
     connector_width: int | None = 1536,
     connector_heads: int = 16,
     frames: int = 8,
+    rate: float = 1.0,
     every: int = 1,
     heads: int = 16,
     head_width: int = 128,
@@ -117,6 +118,7 @@ def pretrain(
         connector_width: of the connector; None is the encoder's.
         connector_heads: of its layers.
         frames: learnt embeddings of time, and the most frames of a clip; 0 for pictures only.
+        rate: frames per second at which clips are read.
         every: a gated layer before the first block and before every so manieth after it.
         heads: of each gated layer.
         head_width: of one head.
@@ -160,6 +162,7 @@ def pretrain(
         sources = {name: open_data(given)[:2] for name, given in named.items() if given is not None}
     require(len(sources) > 0, "pairs", "there is nothing to train on", "Give pages, pairs or clips.")
     require(not (remember and learn_vision), "remember", "an encoder that learns must see every picture anew")
+    require(rate > 0, "rate", f"{rate} frames per second")
     require(bool(frames) or "clips" not in sources, "frames", "with 0 no clip is read, and there are clips")
     random = (not pretrained_language and not learn_language) or (not pretrained_vision and not learn_vision)
     require(not random, "pretrained", "a backbone of random weights that never learns")
@@ -188,6 +191,7 @@ def pretrain(
                 colour=(colour, colour, colour, 0.1 * colour),
                 flip=flip,
                 blur=0.0,
+                rate=rate,
                 most=frames or None,
             ),
         )
@@ -219,6 +223,7 @@ def pretrain(
         "connector_width": connector_width,
         "connector_heads": connector_heads,
         "frames": frames,
+        "rate": rate,
         "every": every,
         "heads": heads,
         "head_width": head_width,

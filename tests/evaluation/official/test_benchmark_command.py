@@ -7,13 +7,14 @@ import pytest
 import torch
 from cases import SETS
 from sets import Set
+from written_films import write_film
 
 from lorgnette import benchmark as command
 from lorgnette.benchmark import benchmark
 from lorgnette.cli import main
 from lorgnette.errors import ConfigError
 from lorgnette.incontext.rices import Index
-from lorgnette.systems import frozen
+from lorgnette.systems import flamingo, frozen
 
 
 @pytest.fixture(scope="module")
@@ -68,6 +69,39 @@ def test_another_support_has_another_index(tmp_path: Path, monkeypatch: pytest.M
     monkeypatch.setattr(command, "opened", lambda run: (object(), "blind"))
     with pytest.raises(ConfigError, match="select: rices needs an encoder of pictures"):
         benchmark(Path("run"), "hateful_memes", data, **asked)
+
+
+def test_clips_are_found_by_rices_and_read_as_they_are_asked_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("av")
+    one = next(one for one in SETS if one.name == "kinetics")
+    data = one.install(tmp_path / "data")
+    for i, file in enumerate(one.files):
+        write_film(data / file, range(i, i + 25))
+    torch.manual_seed(0)
+    watching = flamingo.build(language="tiny-random", vision="tiny-random", frames=2).eval()
+    monkeypatch.setattr(command, "opened", lambda run: (watching, "tiny"))
+    rows: list[int] = []
+    see = watching.see
+    monkeypatch.setattr(watching, "see", lambda images: rows.append(len(images)) or see(images))
+    asked = {"shots": (1,), "select": "rices", "blind": False}
+    benchmark(Path("run"), "kinetics", data, out=tmp_path / "usual", **asked)
+    assert rows[0] == 3 * 2  # the support, for the index
+    rows.clear()
+    benchmark(Path("run"), "kinetics", data, rate=2.0, frames=5, out=tmp_path / "denser", **asked)
+    assert (watching.layout.rate, watching.layout.frames) == (2.0, 5)
+    assert rows[0] == 3 * 5  # nothing of the other reading is used again
+    assert all(number % 5 == 0 for number in rows)
+    with pytest.raises(ConfigError, match="the answers of another model"):
+        benchmark(Path("run"), "kinetics", data, rate=1.0, frames=2, out=tmp_path / "denser", **asked)
+    with pytest.raises(ConfigError, match=r"rate: 0\.0 frames per second"):
+        benchmark(Path("run"), "kinetics", data, rate=0.0, out=tmp_path / "none", **asked)
+
+
+def test_a_system_without_clips_has_no_rate_of_them(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="frames: this system reads no clips"):
+        benchmark(Path("run"), "hateful_memes", folder_of("hateful_memes", tmp_path), frames=3, out=tmp_path / "out")
 
 
 @pytest.mark.parametrize(
