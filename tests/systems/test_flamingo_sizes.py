@@ -20,6 +20,20 @@ def test_sizes_have_the_papers_parameters(name: str) -> None:
     assert len(system.fusion.layers) == {"3B": 24, "9B": 10, "80B": 12}[name]
 
 
+@pytest.mark.parametrize("name", SIZES)
+def test_what_learns_is_what_table_13_says(name: str) -> None:
+    """Counted by hand from the table's columns: layers, width, heads of 128, a feed-forward part four times as wide."""
+    size, system = SIZES[name], sized(name)
+    width, inner, seen = size.width, 128 * size.heads, 1536
+    ffn = 2 * width + 2 * 4 * width * width
+    gated = 2 * width + 2 * seen + (width + 2 * seen) * inner + inner * width + ffn + 2
+    assert sum(p.numel() for p in system.fusion.parameters()) == len(range(0, size.blocks, size.every)) * gated
+    inner, eyes = 16 * 128, system.vision.width
+    layer = 2 * seen + 2 * seen + 3 * seen * inner + inner * seen + 2 * seen + 2 * 4 * seen * seen
+    outside = 64 * seen + 8 * eyes + (eyes * seen + seen) + 2 * seen  # latents, times, projection, the last norm
+    assert sum(p.numel() for p in system.connector.parameters()) == 6 * layer + outside
+
+
 def test_a_plan_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
     main(["plan", "flamingo.3B", "--devices", "8"])
     told = capsys.readouterr().out
