@@ -52,6 +52,14 @@ PAPER = {"base": 86e6, "large": 307e6, "huge": 632e6}
 """Parameters as the paper has them: those of a ViT of this shape, one stack without embeddings."""
 
 
+def title(name: str) -> str:
+    """Of a plan: what the paper's number is of, where it gives one."""
+    if name not in PAPER:
+        return f"SimVLM-{name}"
+    told = f"the paper counts {PAPER[name] / 1e6:.0f}M: a ViT of the encoder's shape, and nothing else of this"
+    return f"SimVLM-{name} ({told})"
+
+
 def sized(name: str) -> SimVLM:
     """A size with the paper's 32,000 tokens and 256 of context, on the device "meta": to be counted, not trained.
 
