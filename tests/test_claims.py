@@ -206,7 +206,7 @@ def test_span_corruption_is_asked_in_its_own_form():
 
 def test_captions_of_a_drawing_are_its_references_long_and_short():
     known = {i: simvlm_tasks.Drawing(Image(np.zeros((8, 8, 3), np.uint8)), "circle", "red") for i in range(300)}
-    said = Counter(answer(document) for document in simvlm_tasks.captions(known, 0))
+    said = Counter(answer(document) for document in simvlm_tasks.captions(known, 1, 0))
     assert set(said) == {"a picture of a red circle", "circle"}
     assert 70 < said["a picture of a red circle"] < 130
     prompted, plain = simvlm_tasks.prompted(known, 5, 0)

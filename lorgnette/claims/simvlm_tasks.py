@@ -1,4 +1,4 @@
-"""What the claims of SimVLM train on and ask: drawings of one shape (easy-VQA), and the embedded emoji in two languages.
+"""What SimVLM's claims train on and ask: drawings of one shape (easy-VQA), and the embedded emoji in two languages.
 
 All that is asked is about other drawings, or about emoji in a style that no arm has seen.
 """
@@ -60,13 +60,25 @@ def drawings(source: EasyVQA) -> dict[int, Drawing]:
     }
 
 
-def captions(known: Mapping[int, Drawing], seed: int) -> list[Document]:
-    """A third of them say all there is, after the prompt; the others the shape alone, as a careless page would."""
+def even(source: EasyVQA, seed: int) -> list[int]:
+    """Questions that name a shape or a colour, and as many of the others, which are about three times as many."""
+    named = [i for i, (_, said, _) in enumerate(source.questions) if said not in ("yes", "no")]
+    judged = [i for i, (_, said, _) in enumerate(source.questions) if said in ("yes", "no")]
+    return sorted([*named, *random.Random(f"{seed}/even").sample(judged, min(len(named), len(judged)))])
+
+
+def captions(known: Mapping[int, Drawing], copies: int, seed: int) -> list[Document]:
+    """A third of them say all there is, after the prompt; the others the shape alone, as a careless page would.
+
+    Args:
+        copies: captions of each drawing, each drawn anew.
+    """
     rng = random.Random(f"{seed}/captions")
     found = []
-    for i, drawing in known.items():
-        text = f"{PROMPT} {drawing.name}" if rng.random() < 1 / 3 else drawing.shape
-        found.append(captioned(drawing.image.source, text, key=f"caption/{i}"))
+    for copy in range(copies):
+        for i, drawing in known.items():
+            text = f"{PROMPT} {drawing.name}" if rng.random() < 1 / 3 else drawing.shape
+            found.append(captioned(drawing.image.source, text, key=f"caption/{copy}/{i}"))
     return found
 
 
@@ -85,13 +97,13 @@ def written(sources: Sequence[Source], seed: int) -> list[str]:
 
 
 def questions(test: EasyVQA, number: int, seed: int, *, among: Sequence[str] | None = None) -> Task:
-    """Questions about the official test part, open-ended and as a choice among all answers of the set.
+    """Questions about a part of the set, open-ended and as a choice among all of its answers; half are yes or no.
 
     Args:
         among: only questions with one of these answers.
     """
     texts = [said for _, said, _ in test.questions]
-    suited = [i for i, said in enumerate(texts) if among is None or said in among]
+    suited = [i for i in even(test, seed) if among is None or texts[i] in among]
     chosen = random.Random(f"{seed}/questions").sample(suited, min(number, len(suited)))
     every = tuple(f" {said}" for said in test.answers)
     items = [Item(test[i], every, f" {texts[i]}", group=str(test.questions[i][2])) for i in chosen]

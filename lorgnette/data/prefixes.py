@@ -59,8 +59,8 @@ class Spanned:
         sentinels: tokens of the tokenizer; the most spans of a text.
         share: of the tokens that are in spans, at least one.
         mean: tokens of a span.
-        longest: tokens of a text alone with its sentinels; of a text beside a picture fewer spans are told, where all of
-            them and what stands before would be more.
+        longest: tokens of a text alone with its sentinels; of a text beside a picture fewer spans are told, where all
+            of them and what stands before would be more.
     """
 
     tokenizer: Cuts

@@ -185,7 +185,8 @@ class Engine:
             generated = request.decoding.max_tokens if request.decoding else 0
             answer, room = max(longest, generated), layout.room(spans)
             if answer > room:
-                problem = f"{layout.context - room} positions and an answer of {answer} do not fit the context of {layout.context}"
+                read = f"{layout.context - room} positions"
+                problem = f"{read} and an answer of {answer} do not fit the context of {layout.context}"
                 raise ContextError(problem, where=document.key, fix="Shorten the text, or show fewer examples.")
 
     def _encode(self, pictures: Mapping[str, Image | Video]) -> None:

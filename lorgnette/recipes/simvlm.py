@@ -70,8 +70,8 @@ def pretrain(
     Args:
         pairs: embedded sets, tables or folders of pictures with captions, or with questions and answers.
         texts: files or folders of text, or "python"; none is the ablation without text-only data.
-        prompts: of each of `pairs` what half of its captions begin with, such as "a picture of" and "ein Bild von"; such
-            a caption, or its language, can then be asked for.
+        prompts: of each of `pairs` what half of its captions begin with, such as "a picture of" and "ein Bild von";
+            such a caption, or its language, can then be asked for.
         objective: "span-corruption" has T5's instead. "causal-lm" tells whole captions and texts with one stack that
             reads nothing in two directions. Both are ablations.
         decoder_only: the ablation without an encoder: one stack under a prefix-LM's mask, of as many blocks.

@@ -6,7 +6,7 @@ lorgnette train simvlm.classify --start runs/simvlm --data vqa.jsonl --most 3129
 
 import logging
 from collections import Counter
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
@@ -77,7 +77,7 @@ def finetune(
     Args:
         start: the run or checkpoint to begin with.
         data: an embedded set, a table, or a folder: captions, or questions with answers.
-        told: scenes ("scenes-entailment") in words instead of pictures: tuned on text alone, to be asked about pictures.
+        told: scenes ("scenes-entailment") in words, not shown: tuned on text alone, to be asked about pictures.
         prompt: what stands before a caption, such as "A picture of"; ask with the same.
         size: pixels; None is that of `start`; the paper's is 480. Positions and biases are interpolated.
         dropout: on the convolutional stage's patches and in the encoder, not in the decoder.

@@ -209,9 +209,9 @@ def test_small_settings_are_a_ninth_of_texts() -> None:
 def test_what_makes_no_sense_is_refused() -> None:
     with pytest.raises(ConfigError, match="decoder_only: causal-lm has one stack already"):
         run(objective="causal-lm", decoder_only=True)
-    with pytest.raises(ConfigError, match="context: 4 tokens. Give 10 or more"):
+    with pytest.raises(ConfigError, match=r"context: 4 tokens\. Give 10 or more"):
         run(context=4)
-    with pytest.raises(ConfigError, match="prompts: 1 for 2 pairs. Give one for each"):
+    with pytest.raises(ConfigError, match=r"prompts: 1 for 2 pairs\. Give one for each"):
         run(pairs=("emoji", "emoji-de"), prompts=("a picture of",))
     with pytest.raises(ConfigError, match="pairs: there are none"):
         run(sources=None, pairs=())
