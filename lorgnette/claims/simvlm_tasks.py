@@ -14,7 +14,7 @@ from lorgnette.data.prefixes import Prefaced
 from lorgnette.data.source import Source
 from lorgnette.document import Document, Image, Targets, Text
 from lorgnette.evaluation.captioning import captioning
-from lorgnette.evaluation.items import Item
+from lorgnette.evaluation.items import Item, documents
 from lorgnette.evaluation.measures import CHOICE
 from lorgnette.evaluation.normalise import plain
 from lorgnette.evaluation.official.figures import CIDER
@@ -150,7 +150,7 @@ def german(number: int, seed: int) -> list[Task]:
     """Names of emoji: in German or in English, after the prompt of either; and among German ones, seen and blind."""
     there = Emoji(TEST_STYLES[:1], locale="de")
     among = captioning(there, limit=number, seed=seed, prompt=GERMAN)
-    english = {document.key: answer(document) for document in (Emoji(TEST_STYLES[:1]))}
+    english = {document.key: answer(document) for document in documents(Emoji(TEST_STYLES[:1]))}
     tasks = []
     for name, words in (("after German", GERMAN), ("after English", PROMPT)):
         items = []

@@ -2,8 +2,8 @@
 
 | size  | layers of encoder and decoder, width, heads | stage of           | pixels | the paper's parameters |
 |-------|---------------------------------------------|--------------------|--------|------------------------|
-| tiny  | 2, 128, 4                                   | ResNet-18, first 2 | 64     |                        |
-| small | 4, 256, 4                                   | ResNet-18, first 3 | 128    |                        |
+| tiny  | 2, 128, 4                                   | ResNet-18          | 64     |                        |
+| small | 4, 256, 4                                   | ResNet-18          | 128    |                        |
 | base  | 12, 768, 12                                 | ResNet-101         | 224    | 86M                    |
 | large | 24, 1024, 16                                | ResNet-101         | 224    | 307M                   |
 | huge  | 32, 1280, 16                                | ResNet-152         | 224    | 632M                   |
@@ -42,7 +42,7 @@ class Size:
 
 
 SIZES: dict[str, Size] = {
-    "tiny": Size(2, 128, 4, "resnet18", 2, 64),
+    "tiny": Size(2, 128, 4, "resnet18", 3, 64),
     "small": Size(4, 256, 4, "resnet18", 3, 128),
     "base": Size(12, 768, 12, "resnet101"),
     "large": Size(24, 1024, 16, "resnet101"),

@@ -6,6 +6,7 @@ import shlex
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import PIL.Image
@@ -15,6 +16,7 @@ from cases import SETS
 from lorgnette import commands
 from lorgnette.cli import main
 from lorgnette.data import named
+from lorgnette.data.easy_vqa import EasyVQA
 from lorgnette.data.emoji import TRAIN_STYLES, Emoji, drawn
 from lorgnette.data.scenes import Family, Scenes
 from lorgnette.data.scenes.things import Split
@@ -50,6 +52,12 @@ def steps() -> list[tuple[str, str]]:
             ]
             found += [("", line) for line in lines if line.startswith("lorgnette ")]
     return found
+
+
+class FewQuestions(EasyVQA):
+    def __init__(self, part: Literal["train", "test"]) -> None:
+        super().__init__(part)
+        self.questions = self.questions[:200]
 
 
 @pytest.fixture
@@ -90,6 +98,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
     monkeypatch.setattr(named, "open_scenes", short)
     monkeypatch.setattr(named, "Emoji", few)
+    monkeypatch.setattr(named, "EasyVQA", FewQuestions)
     monkeypatch.setattr(commands, "Emoji", few)
     monkeypatch.chdir(tmp_path)
     return tmp_path
@@ -111,8 +120,11 @@ def test_what_the_page_says_works(here: Path, capsys: pytest.CaptureFixture[str]
     assert {"tokenizer", "caption", "ask", "benchmark", *SHORTER} == set(done)
     for run in ("simvlm", "emoji", "captions", "vqa", "nlvr2", "told", "entailment", "translation"):
         assert (here / "runs" / run / "checkpoint" / "config.json").is_file(), run
-    for run in ("emoji", "told", "simvlm"):
-        told = json.loads((here / "runs" / run / "evaluation" / "results.json").read_text())
+    assert (here / "learning.png").stat().st_size > 1000
+    for run in ("emoji", "told", "simvlm", "small/vqa"):
+        place = here / "runs" / run
+        place = place / "evaluation" if (place / "evaluation").is_dir() else place
+        told = json.loads((place / "results.json").read_text())
         floors = {floor["name"] for row in told["rows"] for floor in row["floors"]}
         assert "test-blind" in floors, run
-        assert (here / "runs" / run / "evaluation" / "report.html").is_file()
+        assert (place / "report.html").is_file()
