@@ -225,9 +225,11 @@ def _sources(data: str, split: Literal["train", "held_out", "all"]) -> tuple[Sou
 
 def _heeded(task: TaskName, options: Sequence[str]) -> None:
     """Refuses options that this task has no use for, rather than let a reader think that they changed its figures."""
-    binding = ("ways", "repeats", "induction", "calibrated", "template")
-    heeded = binding if task.startswith("binding") else ("ways",) if task in QUESTIONS else ()
-    heeded = ("ways", "prompt") if task == "captions" else heeded
+    heeded: tuple[str, ...] = ("ways",) if task in QUESTIONS else ()
+    if task == "captions":
+        heeded = ("ways", "prompt")
+    elif task.startswith("binding"):
+        heeded = ("ways", "repeats", "induction", "calibrated", "template")
     for option in options:
         if option not in heeded:
             raise ConfigError("this task has no use for it", where=task, field=option, fix="Leave it out.")
