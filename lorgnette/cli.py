@@ -105,9 +105,8 @@ def run(name: str, arguments: list[str]) -> None:
                 built, policy = partial(flamingo_sizes.sized, size), flamingo_sizes.POLICY
                 made[f"flamingo.{size}"] = published(f"Flamingo-{size}", built, policy, row.paper, pictures=5)
             for size in simvlm_sizes.SIZES:
-                whole = {"total": simvlm_sizes.PAPER[size]} if size in simvlm_sizes.PAPER else {}
                 build, policy = partial(simvlm_sizes.sized, size), simvlm_sizes.POLICY
-                made[f"simvlm.{size}"] = published(f"SimVLM-{size}", build, policy, whole, pictures=1)
+                made[f"simvlm.{size}"] = published(simvlm_sizes.title(size), build, policy, {}, pictures=1)
         tyro.extras.subcommand_cli_from_dict(
             made,
             prog=f"lorgnette {name}",

@@ -49,6 +49,7 @@ def evaluate(
     induction: bool = True,
     calibrated: bool = False,
     template: str = TEMPLATE,
+    prompt: str = "",
     limit: int = 200,
     batch: int = 16,
     seed: int = 0,
@@ -71,6 +72,7 @@ def evaluate(
         calibrated: of the binding tasks: choose by what the query's picture adds to each name's likelihood.
         template: of the binding tasks: the sentence under a picture, `{}` in the place of the name. The quickstart asks
             with `--template {} --no-induction --calibrated`.
+        prompt: of captions: what they go on from, such as "a picture of".
         limit: items per number of shots.
         batch: prompts that run together.
         seed: of the items; the same seed asks the same.
@@ -84,6 +86,7 @@ def evaluate(
         "induction": not induction,
         "calibrated": calibrated,
         "template": template != TEMPLATE,
+        "prompt": bool(prompt),
     }
     _heeded(task, [option for option, given in changed.items() if given])
     folder = writable(out or run / "evaluation")
@@ -93,7 +96,9 @@ def evaluate(
     tasks: list[tuple[int, Task]] = []
     for k in shots:
         if task == "captions":
-            asked = captioning(queries, support=support, shots=k, ways=ways or 10, limit=limit, seed=seed)
+            asked = captioning(
+                queries, support=support, shots=k, ways=ways or 10, limit=limit, prompt=prompt, seed=seed
+            )
         elif task in QUESTIONS:
             asked = questions(queries, support, QUESTIONS[task], shots=k, ways=ways or 4, limit=limit, seed=seed)
         elif k == 0:
@@ -220,9 +225,11 @@ def _sources(data: str, split: Literal["train", "held_out", "all"]) -> tuple[Sou
 
 def _heeded(task: TaskName, options: Sequence[str]) -> None:
     """Refuses options that this task has no use for, rather than let a reader think that they changed its figures."""
-    if task.startswith("binding"):
-        return
-    heeded = ("ways",) if task == "captions" or task in QUESTIONS else ()
+    heeded: tuple[str, ...] = ("ways",) if task in QUESTIONS else ()
+    if task == "captions":
+        heeded = ("ways", "prompt")
+    elif task.startswith("binding"):
+        heeded = ("ways", "repeats", "induction", "calibrated", "template")
     for option in options:
         if option not in heeded:
             raise ConfigError("this task has no use for it", where=task, field=option, fix="Leave it out.")

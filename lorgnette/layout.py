@@ -80,6 +80,10 @@ class Layout(ABC):
         """Positions that an answer may take after these."""
         return self.context - sum(map(self.length, spans))
 
+    def said(self, answer: str, key: str = "") -> list[int]:
+        """The ids of an answer that is given, such as a candidate, to the prompt of this key."""
+        return self.tokenizer.encode(answer)
+
     def shown(self, picture: Image | Video) -> Image | Video:
         """The picture or clip, or the black picture of the blind controls."""
         return _black(self._sight.size) if self.blind else picture

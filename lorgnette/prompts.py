@@ -32,6 +32,18 @@ def example(document: Document, end: str) -> tuple[Part, ...]:
     return (*parts, Text(end)) if end else tuple(parts)
 
 
+def begun(document: Document, words: str) -> Document:
+    """A caption that goes on from `words`, which stand before it without loss; a document with a question stays."""
+    before, parts = question(document), document.parts
+    first = next((i for i, part in enumerate(parts) if isinstance(part, Text) and part.weight), len(parts))
+    if not words or first == len(parts) or any(isinstance(part, Text) for part in before):
+        return document
+    said = parts[first]
+    assert isinstance(said, Text)
+    said = replace(said, text=f" {said.text.lstrip(' ')}")
+    return replace(document, parts=(*before, Text(words), said, *parts[first + 1 :]))
+
+
 def prompt(query: Document, support: Sequence[Document] = (), *, induction: str = "", end: str = "\n") -> Document:
     """A k-shot prompt: task induction (Frozen, section 4), k worked examples, the query's question.
 

@@ -1,6 +1,7 @@
 """Claims: every one declared gets a verdict, by the rules that were declared."""
 
 import json
+from collections import Counter
 from functools import partial
 
 import numpy as np
@@ -8,15 +9,18 @@ import pytest
 import torch
 
 from lorgnette import language as languages
-from lorgnette.claims import claims, flamingo, frozen, simvlm
+from lorgnette.claims import claims, flamingo, frozen, simvlm, simvlm_tasks
 from lorgnette.claims.judging import Claim, above, ahead, below, over, within
 from lorgnette.claims.likelihood import Alone, nats, paragraphs
-from lorgnette.document import Document
+from lorgnette.data.prefixes import Spanned
+from lorgnette.document import Document, Image, Text
 from lorgnette.evaluation.items import Item
 from lorgnette.evaluation.records import Record
 from lorgnette.evaluation.results import Result
 from lorgnette.evaluation.task import Task
 from lorgnette.fusion.cross import CrossLayout
+from lorgnette.language.tiny import byte_tokenizer
+from lorgnette.prompts import answer
 
 CLAIM = Claim("c", "text", "control")
 
@@ -155,8 +159,11 @@ def _captions(stream: dict[str, int], name: str) -> int:
 
 
 def test_simvlms_claims_get_a_verdict_each(tmp_path, monkeypatch, capsys):
-    plan = simvlm.Plan(steps=2, pairs=4, texts=2, tune=2, questions=12, captions=6, statements=12, vocabulary=300)
-    small = partial(simvlm.pretrain, width=32, layers=1, heads=4, size=32)
+    plan = simvlm.Plan(
+        steps=2, pairs=4, texts=2, tune=2, tune_batch=4, questions=12, captions=6, statements=12, names=12,
+        size=32, vocabulary=400,
+    )  # fmt: skip
+    small = partial(simvlm.pretrain, width=32, layers=1, heads=4)
     monkeypatch.setattr(simvlm, "pretrain", small)
     monkeypatch.setattr(simvlm, "QUICK", plan)
     claims("simvlm", quick=True, json_only=True, folder=tmp_path)
@@ -171,6 +178,52 @@ def test_simvlms_claims_get_a_verdict_each(tmp_path, monkeypatch, capsys):
     assert stacks == dict.fromkeys(simvlm.ARMS, "encoder-decoder") | others
     batches = {name: runs[name]["data"]["documents"]["batch"] for name in simvlm.ARMS}
     assert batches == dict.fromkeys(simvlm.ARMS, 6) | {"pairs-only": 4}
+    sizes = json.loads((place / "sizes.json").read_text())
+    assert {one["patches"] for name, one in sizes.items() if name != "two-stages"} == {4}
+    for name in sizes.keys() - {"patches", "two-stages"}:
+        assert sizes[name]["parameters"] == pytest.approx(sizes["base"]["parameters"], rel=0.05), name
+
+
+def test_span_corruption_is_asked_in_its_own_form():
+    picture = Image(np.zeros((8, 8, 3), np.uint8))
+    query = Document((picture, Text("What? Answer:"), Text(" a cat", 1.0)), key="q")
+    task = Task("toy", (Item(query, (" a cat", " a dog"), " a cat"),), 0.5, eos=True)
+    (item,) = simvlm_tasks.marked(task).items
+    words = byte_tokenizer()
+    words.add(["<span0>"])
+    short = Document((picture, Text("What? Answer:"), Text("c", 1.0)), key="q")
+    learnt = Spanned(words, 40, ("<span0>",))(short, np.random.default_rng(0))
+    assert [part.text for part in learnt.parts[1:]] == ["What? Answer:", "<span0>", "<span0>c"]
+    assert [part.text for part in item.query.parts[1:]] == ["What? Answer:", "<span0>", "<span0> a cat"]
+    assert item.candidates == ("<span0> a cat", "<span0> a dog")
+    asked = simvlm_tasks.marked(task)
+    assert asked.prompt(item).parts[-1] == Text("<span0>")
+    ids = words.encode(item.candidates[0])
+    assert ids[0] == len(words) - 1
+    assert ids[0] not in words.suppressed, "an open-ended answer may begin with it"
+    assert asked.right(item, words.decode(ids).strip())
+
+
+def test_captions_of_a_drawing_are_its_references_long_and_short():
+    known = {i: simvlm_tasks.Drawing(Image(np.zeros((8, 8, 3), np.uint8)), "circle", "red") for i in range(300)}
+    said = Counter(answer(document) for document in simvlm_tasks.captions(known, 1, 0))
+    assert set(said) == {"a picture of a red circle", "circle"}
+    assert 70 < said["a picture of a red circle"] < 130
+    prompted, plain = simvlm_tasks.prompted(known, 5, 0)
+    for with_prompt, without in zip(prompted.items, plain.items, strict=True):
+        assert with_prompt.query.targets == without.query.targets
+        assert {*said, "a red circle"} == set(without.query.targets.references)
+
+
+def test_german_names_are_asked_after_both_prompts():
+    german, english, among, blind = simvlm_tasks.german(20, 0)
+    for one, other in zip(german.items, english.items, strict=True):
+        assert (one.candidates, one.answer) == (other.candidates, other.answer)
+        assert one.answer == one.candidates[0] != one.candidates[1]
+        assert [item.query.parts[1].text for item in (one, other)] == ["ein Bild von", "a picture of"]
+    assert all(len(item.candidates) == 10 and item.query.parts[1].text == "ein Bild von" for item in among.items)
+    assert blind.items == among.items
+    assert blind.blind
 
 
 def test_what_always_says_the_commonest_is_as_right_as_the_majority():

@@ -1,10 +1,9 @@
-"""The claims of SimVLM (arXiv:2108.10904), sections 4.3 to 4.5, at small scale, on drawings of one shape (easy-VQA).
+"""The claims of SimVLM (arXiv:2108.10904), sections 4.2 to 4.5, at small scale, on drawings of one shape (easy-VQA).
 
-Arms (`recipes.simvlm.pretrain`) differ from `base` in one thing. All learn from scratch, from the same seed and for as
-many steps: captions of drawings, questions about them, and texts alone. What is asked is about other drawings.
+Arms (`recipes.simvlm.pretrain`) differ from `base` in what `ARMS` says. All learn from scratch, from the same seed and
+for as many steps: captions of drawings, questions about them, and texts alone. What is asked is about other drawings.
 """
 
-import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -12,21 +11,18 @@ from typing import Any
 
 import numpy as np
 
+from lorgnette.claims import simvlm_tasks as tasks
 from lorgnette.claims.judging import Claim, Verdict, above
 from lorgnette.data.easy_vqa import EasyVQA
-from lorgnette.data.pairs import captioned
-from lorgnette.data.source import Concat, Source
+from lorgnette.data.source import Concat, Source, Subset
 from lorgnette.data.texts import open_texts
-from lorgnette.document import Document, Image, Targets, Text
 from lorgnette.evaluation.intervals import bootstrap, interval, judge_near
-from lorgnette.evaluation.items import Item
-from lorgnette.evaluation.measures import CHOICE
 from lorgnette.evaluation.official.figures import CIDER
 from lorgnette.evaluation.results import Result
 from lorgnette.evaluation.run import evaluate, evaluate_all
 from lorgnette.evaluation.task import Task
+from lorgnette.folders import write_json
 from lorgnette.incontext.classes import Classes
-from lorgnette.incontext.decoding import Decoding
 from lorgnette.incontext.engine import Engine
 from lorgnette.language.training import trained
 from lorgnette.prompts import answer
@@ -38,9 +34,10 @@ from lorgnette.systems.simvlm_sizes import Scale
 from lorgnette.training import train
 
 PAPER = "SimVLM (Wang et al. 2022)"
-PROMPT = "a picture of"
 MARGIN = 0.05
 """How far from the majority's share a model that sees nothing may be."""
+COPIES = 4
+"""Captions of a drawing: with its questions beside them they are a third of the pairs."""
 MEASURES: dict[str, str] = {"exact": "open-ended", "choice": "choice"}
 
 
@@ -50,8 +47,11 @@ class Plan:
 
     Attributes:
         pairs, texts: documents of a step, of each kind.
-        tune: steps of tuning on text alone.
+        tune: steps of tuning on text alone, of as many documents as `tune_batch`.
         questions, captions, statements: asked about drawings that no arm has seen.
+        names: asked of emoji.
+        size: pixels; with the paper's three stages a picture of 48 is 9 patches.
+        context: the most tokens of a text.
         vocabulary: tokens.
         scale: of all arms.
     """
@@ -60,15 +60,22 @@ class Plan:
     pairs: int
     texts: int
     tune: int
+    tune_batch: int
     questions: int
     captions: int
     statements: int
-    vocabulary: int = 600
+    names: int
+    size: int = 48
+    context: int = 40
+    vocabulary: int = 800
+    lr: float = 7e-4
     scale: Scale = "tiny"
 
 
-WHOLE = Plan(steps=400, pairs=64, texts=8, tune=300, questions=1000, captions=300, statements=600)
-QUICK = Plan(steps=6, pairs=16, texts=2, tune=6, questions=64, captions=16, statements=64)
+WHOLE = Plan(
+    steps=450, pairs=32, texts=4, tune=300, tune_batch=64, questions=800, captions=300, statements=600, names=300
+)
+QUICK = Plan(steps=6, pairs=16, texts=2, tune=6, tune_batch=16, questions=64, captions=16, statements=64, names=24)
 ARMS: dict[str, dict[str, Any]] = {
     "base": {},
     "causal-lm": {"objective": "causal-lm"},
@@ -76,191 +83,161 @@ ARMS: dict[str, dict[str, Any]] = {
     "one-stack": {"decoder_only": True},
     "pairs-only": {},
     "patches": {"stages": 0},
+    "two-stages": {"stages": 2},
     "train-blind": {"blind": True},
+    "unlisted": {},
     "captions": {},
+    "emoji": {},
 }
+"""Options of each arm beside `stages=3`. The last three differ in their pairs, and `pairs-only` has no texts alone."""
+COMPARED = {
+    "PrefixLM > causal LM": ("base", "causal-lm"),
+    "PrefixLM > causal LM, one stack": ("one-stack", "causal-lm"),
+    "PrefixLM > span corruption": ("base", "span-corruption"),
+    "encoder-decoder > one stack": ("base", "one-stack"),
+    "texts alone matter": ("base", "pairs-only"),
+    "stage > linear patches": ("base", "patches"),
+    "3 stages > 2": ("base", "two-stages"),
+    "sees": ("base", "train-blind"),
+}
+"""By claim the arm and its control."""
 
 
 def _both(name: str, text: str, control: str) -> list[Claim]:
     return [Claim(f"{name}, {measure}", f"{text} ({measure})", control) for measure in MEASURES.values()]
 
 
-SHAPES = ("circle", "rectangle", "triangle")
 ASKED = "questions about drawings that were not seen, answered right"
+BLIND = "black pictures"
 CLAIMS = (
-    *_both("PrefixLM > causal LM", f"More {ASKED}", "causal-lm"),
-    *_both("PrefixLM > span corruption", f"More {ASKED}", "span-corruption"),
-    *_both("encoder-decoder > one stack", f"More {ASKED}", "one-stack"),
-    *_both("texts alone matter", f"More {ASKED}, at as many pairs", "pairs-only"),
-    *_both("stage > linear patches", f"More {ASKED}", "patches"),
-    *_both("sees", f"More {ASKED}", "train-blind"),
-    Claim("text-only tuning transfers", "Tuned on text, more statements judged right of pictures", "black pictures"),
+    *(
+        claim
+        for name, (arm, control) in COMPARED.items()
+        for claim in _both(name, f"More {ASKED}, at as many pairs: {arm}", control)
+    ),
+    Claim(
+        "answers outside the list",
+        f"Of questions whose answers ({', '.join(tasks.OUTSIDE)}) no training question had, more answered right, open",
+        BLIND,
+    ),
+    *_both("completes", f"“{tasks.PROMPT} a”, and a colour: more completed by the shape that is seen", BLIND),
+    Claim("text-only tuning transfers", "Tuned on text, more statements judged right of pictures", BLIND),
     Claim("blind = majority", f"With black pictures as often right, within {MARGIN}", "the commonest answer"),
-    Claim("prompt helps", f"CIDEr-D of captions after “{PROMPT}”", "the empty prompt"),
+    Claim("prompt helps", f"CIDEr-D of captions after “{tasks.PROMPT}”", "the empty prompt"),
+    Claim(
+        "German", f"After “{tasks.GERMAN}” an emoji's German name is likelier than its English one", "English prompt"
+    ),
+    Claim("German, sees", f"After “{tasks.GERMAN}” more German names of emoji chosen right, of 10", BLIND),
 )
-
-
-@dataclass(frozen=True)
-class Drawing:
-    """What is known of a picture of easy-VQA by its questions."""
-
-    image: Image
-    shape: str
-    colour: str
-
-    @property
-    def name(self) -> str:
-        return f"a {self.colour} {self.shape}"
 
 
 def run(plan: Plan, folder: Path, seed: int, say: Callable[[str], None]) -> list[Verdict]:
     """Trains the arms, asks every question, and judges the claims in the order of their declaration."""
-    asked, test = EasyVQA("train"), EasyVQA("test")
-    known = drawings(asked)
-    pairs: Source = Concat(asked, _captions(list(known.values()), seed))
-    texts = open_texts("python")
+    asked, test, texts = EasyVQA("train"), EasyVQA("test"), open_texts("python")
+    shown = _shown(asked, seed)
     words = folder / "tokenizer"
     if not words.is_dir():
-        trained(_written(pairs, texts, seed), plan.vocabulary).save(words)
-    questions = _questions(test, plan.questions, seed)
+        said = tasks.written([shown["base"], *tasks.names(), texts], seed)
+        trained(said, plan.vocabulary).save(words)
+    questions = tasks.questions(test, plan.questions, seed)
+    known = tasks.drawings(test)
     found: dict[str, Result] = {}
+    judged: dict[str, tuple[Result, Result]] = {}
+    sizes = {}
     for name, options in ARMS.items():
         say(f"Training {name} ...")
-        shown = _captions(list(known.values()), seed) if name == "captions" else pairs
-        alone = None if name == "pairs-only" else texts
+        pairs = shown.get(name, shown["base"])
         made = pretrain(
-            **options,
+            **{"stages": 3} | options,
             scale=plan.scale,
+            size=plan.size,
             tokenizer=str(words),
-            context=64,
-            lr=2e-3,
+            context=plan.context,
+            lr=plan.lr,
             pairs_batch=plan.pairs,
             texts_batch=plan.texts,
             steps=plan.steps,
             seed=seed,
-            sources=(shown, shown, alone),
+            sources=(pairs, pairs, None if name == "pairs-only" else texts),
         )
         system = train(replace(made, validation=None), folder / name, resume=True)
         assert isinstance(system, SimVLM)
+        sizes[name] = {"parameters": sum(p.numel() for p in system.parameters()), "patches": system.layout.queries}
+        say(f"{name}: {sizes[name]['parameters'] / 1e6:.2f}M parameters, {sizes[name]['patches']} patches.")
+        engine = Engine(system)
         if name == "captions":
-            prompted, plain = evaluate_all(Engine(system), _prompts(drawings(test), plan.captions, seed), name=name)
+            judged["prompt helps"] = _two(engine, tasks.prompted(known, plan.captions, seed))
+            judged["completes"] = _two(engine, tasks.completions(known, plan.captions, seed))
+        elif name == "unlisted":
+            outside = tasks.questions(test, plan.captions, seed, among=tasks.OUTSIDE)
+            outside = replace(outside, name="outside", measures=outside.measures[:1])
+            judged["answers outside the list"] = _two(engine, [outside, replace(outside, blind=True)])
+        elif name == "emoji":
+            german = tasks.german(plan.names, seed)
+            judged["German"], judged["German, sees"] = _two(engine, german[:2]), _two(engine, german[2:])
         else:
-            found[name] = evaluate(Engine(system), questions, name=name)
+            form = tasks.marked(questions) if name == "span-corruption" else questions
+            found[name] = evaluate(engine, form, name=name)
+    write_json(folder / "sizes.json", sizes)
     say("Tuning on text alone ...")
-    seen, blind, most = _transfer(plan, folder, seed, known, asked, test)
-    base, claim = found["base"], {declared.name: declared for declared in CLAIMS}
-    controls = {
-        "PrefixLM > causal LM": "causal-lm",
-        "PrefixLM > span corruption": "span-corruption",
-        "encoder-decoder > one stack": "one-stack",
-        "texts alone matter": "pairs-only",
-        "stage > linear patches": "patches",
-        "sees": "train-blind",
-    }
+    seen, blind, most = _transfer(plan, folder, seed, asked, test)
+    judged["text-only tuning transfers"] = seen, blind
+    claim = {declared.name: declared for declared in CLAIMS}
     verdicts = [
-        above(claim[f"{name}, {told}"], base, found[control], measure)
-        for name, control in controls.items()
+        above(claim[f"{name}, {told}"], found[arm], found[control], measure)
+        for name, (arm, control) in COMPARED.items()
         for measure, told in MEASURES.items()
     ]
-    verdicts.append(above(claim["text-only tuning transfers"], seen, blind, "choice"))
+    verdicts += [
+        above(claim[f"completes, {told}"], *judged["completes"], measure) for measure, told in MEASURES.items()
+    ]
+    others = {"answers outside the list": "exact", "prompt helps": CIDER.name}
+    verdicts += [
+        above(claim[name], *pair, others.get(name, "choice")) for name, pair in judged.items() if name != "completes"
+    ]
     verdicts.append(_majority(claim["blind = majority"], blind, most))
-    verdicts.append(above(claim["prompt helps"], prompted, plain, CIDER.name))
     order = {declared.name: i for i, declared in enumerate(CLAIMS)}
     return sorted(verdicts, key=lambda verdict: order[verdict.name])
 
 
-def drawings(source: EasyVQA) -> dict[int, Drawing]:
-    """The pictures of which questions tell both shape and colour."""
-    facts: dict[int, dict[str, str]] = {}
-    for _, said, picture in source.questions:
-        kind = "yes/no" if said in ("yes", "no") else "shape" if said in SHAPES else "colour"
-        facts.setdefault(picture, {})[kind] = said
+def _shown(asked: EasyVQA, seed: int) -> dict[str, Source]:
+    """The pairs of `base`, and of the arms whose pairs are others."""
+    captions = tasks.captions(tasks.drawings(asked), COPIES, seed)
+    every = tasks.even(asked, seed)
+    listed = [i for i in every if asked.questions[i][1] not in tasks.OUTSIDE]
     return {
-        picture: Drawing(Image(source.pictures[picture]), told["shape"], told["colour"])
-        for picture, told in facts.items()
-        if {"shape", "colour"} <= told.keys()
+        "base": Concat(Subset(asked, every), captions),
+        "unlisted": Concat(Subset(asked, listed), captions),
+        "captions": captions,
+        "emoji": Concat(*tasks.names()),
     }
 
 
-def _captions(known: Sequence[Drawing], seed: int) -> list[Document]:
-    """Half of them say all there is, after the prompt; the others the shape alone, as a careless page would."""
-    rng = random.Random(f"{seed}/captions")
-    found = []
-    for i, drawing in enumerate(known):
-        text = f"{PROMPT} {drawing.name}" if rng.random() < 0.5 else drawing.shape
-        found.append(captioned(drawing.image.source, text, key=f"caption/{i}"))
-    return found
+def _two(engine: Engine, asked: Sequence[Task]) -> tuple[Result, Result]:
+    arm, control = evaluate_all(engine, asked)
+    return arm, control
 
 
-def _written(pairs: Source, texts: Source, seed: int) -> list[str]:
-    """What the vocabulary is learnt from: some of the pairs' texts, and all texts alone."""
-    some = random.Random(f"{seed}/vocabulary").sample(range(len(pairs)), min(2000, len(pairs)))
-    documents = [*(pairs[i] for i in some), *(texts[i] for i in range(len(texts)))]
-    return [part.text for document in documents for part in document.parts if isinstance(part, Text)]
-
-
-def _questions(test: EasyVQA, number: int, seed: int) -> Task:
-    """Questions about the official test part, open-ended and as a choice among all answers of the set."""
-    chosen = random.Random(f"{seed}/questions").sample(range(len(test)), min(number, len(test)))
-    names = tuple(f" {answer}" for answer in test.answers)
-    items = [
-        Item(document, names, f" {_right(document)}", group=str(document.meta["picture"]))
-        for document in (test[i] for i in chosen)
-    ]
-    return Task("questions", tuple(items), 1 / len(names), eos=True, decoding=Decoding(8))
-
-
-def _right(document: Document) -> str:
-    assert document.targets is not None
-    return document.targets.references[0]
-
-
-def _prompts(known: dict[int, Drawing], number: int, seed: int) -> list[Task]:
-    """Captions of the same drawings after the prompt, and after nothing."""
-    chosen = random.Random(f"{seed}/prompts").sample(sorted(known), min(number, len(known)))
-    tasks = []
-    for name, words in (("prompt", (Text(PROMPT),)), ("empty prompt", ())):
-        items = [
-            Item(Document((known[i].image, *words), f"drawing/{i}", targets=Targets(references=(known[i].name,))))
-            for i in chosen
-        ]
-        tasks.append(Task(name, tuple(items), decoding=Decoding(12, stop=()), measures=(CIDER,)))
-    return tasks
-
-
-def _transfer(
-    plan: Plan, folder: Path, seed: int, known: dict[int, Drawing], asked: EasyVQA, test: EasyVQA
-) -> tuple[Result, Result, str]:
+def _transfer(plan: Plan, folder: Path, seed: int, asked: EasyVQA, test: EasyVQA) -> tuple[Result, Result, str]:
     """A model of captions, tuned to judge statements about a text, judges them about pictures: shown, and black.
 
     The third is the commonest answer of tuning.
     """
-    written = [
-        Document((Text(f"{PROMPT} {known[picture].name}. "), Text(text), Text(f" {said}", 1.0)), key=f"text/{i}")
-        for i, (text, said, picture) in enumerate(asked.questions)
-        if said in ("yes", "no") and picture in known
-    ]
+    told = tasks.told(asked, tasks.drawings(asked))
     made = classify(
         start=str(folder / "captions"),
         size=None,
         lr=1e-3,
-        batch=plan.pairs,
+        batch=plan.tune_batch,
         steps=plan.tune,
         patience=None,
         seed=seed,
-        sources=(written, written[:1]),
+        sources=(told, told[:1]),
     )
     system = train(replace(made, validation=None), folder / "transfer", resume=True)
     assert isinstance(system, SimVLMClassifier)
-    judged = [i for i, (_, said, _) in enumerate(test.questions) if said in ("yes", "no")]
-    items = []
-    for i in random.Random(f"{seed}/statements").sample(judged, min(plan.statements, len(judged))):
-        text, said, picture = test.questions[i]
-        document = Document((Image(test.pictures[picture]), Text(text), Text(f" {said}", 1.0)), key=f"statement/{i}")
-        items.append(Item(document, (" yes", " no"), f" {said}", group=str(picture)))
-    task = Task("statements", tuple(items), 0.5, open_ended=False, measures=(CHOICE,))
-    seen, blind = evaluate_all(Classes(system), [task, replace(task, name="blind", blind=True)], name="transfer")
-    most = max(("yes", "no"), key=lambda name: sum(answer(one).strip() == name for one in written))
+    seen, blind = evaluate_all(Classes(system), tasks.statements(test, plan.statements, seed), name="transfer")
+    most = max(("yes", "no"), key=lambda name: sum(answer(one).strip() == name for one in told))
     return seen, blind, most
 
 

@@ -8,9 +8,11 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from lorgnette.data.source import Source
 from lorgnette.data.web.window import Cuts
 from lorgnette.document import Document, Part, Text
 from lorgnette.errors import DataError
+from lorgnette.prompts import question
 
 
 @dataclass(frozen=True)
@@ -57,7 +59,8 @@ class Spanned:
         sentinels: tokens of the tokenizer; the most spans of a text.
         share: of the tokens that are in spans, at least one.
         mean: tokens of a span.
-        longest: as in `Prefixed`.
+        longest: tokens of a text alone with its sentinels; of a text beside a picture fewer spans are told, where all
+            of them and what stands before would be more.
     """
 
     tokenizer: Cuts
@@ -70,11 +73,12 @@ class Spanned:
         """Raises DataError where there is nothing to tell."""
         before, text, after = told(document)
         if not any(not isinstance(part, Text) or part.text for part in before):
-            text, after = window(text, after, rng, self.tokenizer, self.longest)
+            fitting = (n for n in range(self.longest, 1, -1) if n + 2 * self._spans(n) <= self.longest)
+            text, after = window(text, after, rng, self.tokenizer, next(fitting, 1))
         ends = [0, *self.tokenizer.ends(text.text)]
         number = len(ends) - 1
-        lost = max(1, round(number * self.share))
-        spans = max(1, min(round(lost / self.mean), lost, number - lost, len(self.sentinels)))
+        room = self.longest - number - sum(len(self.tokenizer.ends(p.text)) for p in before if isinstance(p, Text))
+        lost, spans = self._lost(number), max(1, min(self._spans(number), room // 2))
         # Where spans stand among the tokens that stay: all at different places, the beginning and the end among them.
         places = np.sort(rng.choice(number - lost + 1, spans, replace=False))
         cuts = np.sort(rng.choice(np.arange(1, lost), spans - 1, replace=False))
@@ -88,6 +92,35 @@ class Spanned:
             at = end
         read += text.text[ends[at] :]
         return replace(document, parts=(*before, Text(read), replace(text, text=said), *after))
+
+    def _lost(self, number: int) -> int:
+        return max(1, round(number * self.share))
+
+    def _spans(self, number: int) -> int:
+        """Of a text of so many tokens; each has a sentinel in what is read, and in what is told."""
+        lost = self._lost(number)
+        return max(1, min(round(lost / self.mean), lost, number - lost, len(self.sentinels)))
+
+
+@dataclass(frozen=True)
+class Prefaced:
+    """A source of which every second caption begins with some words; a document with a question stays as it is.
+
+    By these words such a caption, or its language, can be asked for.
+    """
+
+    source: Source
+    words: str
+
+    def __len__(self) -> int:
+        return len(self.source)
+
+    def __getitem__(self, i: int, /) -> Document:
+        document = self.source[i]
+        if range(len(self))[i] % 2 or any(isinstance(part, Text) for part in question(document)):
+            return document
+        before, text, after = told(document)
+        return replace(document, parts=(*before, replace(text, text=f"{self.words} {text.text.lstrip()}"), *after))
 
 
 def told(document: Document) -> tuple[tuple[Part, ...], Text, tuple[Part, ...]]:

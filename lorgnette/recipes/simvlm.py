@@ -5,6 +5,7 @@ lorgnette train simvlm.pretrain --pairs captions.jsonl --texts corpus/ --tokeniz
 lorgnette train simvlm.adapt --pairs emoji emoji-de --texts python
 """
 
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Annotated, Any, Literal
@@ -13,7 +14,7 @@ import tyro
 
 from lorgnette import language as languages
 from lorgnette.data.named import open_data
-from lorgnette.data.prefixes import Prefixed, Spanned
+from lorgnette.data.prefixes import Prefaced, Prefixed, Spanned
 from lorgnette.data.source import Concat, Mixture, Source
 from lorgnette.data.texts import open_texts
 from lorgnette.objectives.language_modelling import LanguageModelling
@@ -31,6 +32,7 @@ def pretrain(
     *,
     pairs: tuple[str, ...] = ("emoji",),
     texts: tuple[str, ...] = ("python",),
+    prompts: tuple[str, ...] = (),
     objective: Literal["prefix-lm", "span-corruption", "causal-lm"] = "prefix-lm",
     decoder_only: bool = False,
     scale: Scale = "base",
@@ -68,6 +70,8 @@ def pretrain(
     Args:
         pairs: embedded sets, tables or folders of pictures with captions, or with questions and answers.
         texts: files or folders of text, or "python"; none is the ablation without text-only data.
+        prompts: of each of `pairs` what half of its captions begin with, such as "a picture of" and "ein Bild von";
+            such a caption, or its language, can then be asked for.
         objective: "span-corruption" has T5's instead. "causal-lm" tells whole captions and texts with one stack that
             reads nothing in two directions. Both are ablations.
         decoder_only: the ablation without an encoder: one stack under a prefix-LM's mask, of as many blocks.
@@ -101,12 +105,16 @@ def pretrain(
         sources: pairs for training and for validation, and texts, instead of names.
     """
     require(not (decoder_only and objective == "causal-lm"), "decoder_only", "causal-lm has one stack already")
+    require(context >= ROOM + 2, "context", f"{context} tokens", f"Give {ROOM + 2} or more.")
+    require(len(prompts) in (0, len(pairs)), "prompts", f"{len(prompts)} for {len(pairs)} pairs", "Give one for each.")
     train: Source
     validation: Source
     alone: Source | None
     if sources is None:
         require(len(pairs) > 0, "pairs", "there are none", "Name an embedded set, a table or a folder.")
-        opened = [open_data(name) for name in pairs]
+        opened: list[Sequence[Source]] = [open_data(name) for name in pairs]
+        if prompts:
+            opened = [[Prefaced(one, words) for one in some] for some, words in zip(opened, prompts, strict=True)]
         train, validation = (Concat(*(one[part] for one in opened)) for part in (0, 1))
         alone = Concat(*map(open_texts, texts)) if texts else None
     else:
@@ -128,9 +136,7 @@ def pretrain(
     change: Prefixed | Spanned = Prefixed(words, context - ROOM, whole=objective == "causal-lm")
     if objective == "span-corruption":
         words.add(list(simvlm.span_tokens(SENTINELS)))
-        # Each span has a sentinel in what is read and in what is told.
-        longest = max(1, (context - ROOM) * 4 // 5)
-        change = Spanned(words, longest, simvlm.span_tokens(SENTINELS))
+        change = Spanned(words, context - ROOM, simvlm.span_tokens(SENTINELS))
     source = train if alone is None else Mixture((train, alone), (pairs_batch, texts_batch))
     batch = pairs_batch + (0 if alone is None else texts_batch)
     return Run(
@@ -158,6 +164,7 @@ def adapt(
     *,
     pairs: tuple[str, ...] = ("emoji",),
     texts: tuple[str, ...] = ("python",),
+    prompts: tuple[str, ...] = (),
     tokenizer: str = "tiny-random",
     scale: Scale = "tiny",
     blind: bool = False,
@@ -172,6 +179,7 @@ def adapt(
     Args:
         pairs: embedded sets, tables or folders.
         texts: files or folders of text, or "python"; none leaves them out.
+        prompts: as in `pretrain`.
         tokenizer: as in `pretrain`.
         scale: "tiny" or "small" for a CPU.
         blind: train and test on black pictures.
@@ -185,6 +193,7 @@ def adapt(
     run = pretrain(
         pairs=pairs,
         texts=texts,
+        prompts=prompts,
         tokenizer=tokenizer,
         scale=scale,
         context=128,

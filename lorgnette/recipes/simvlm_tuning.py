@@ -6,7 +6,7 @@ lorgnette train simvlm.classify --start runs/simvlm --data vqa.jsonl --most 3129
 
 import logging
 from collections import Counter
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
@@ -18,14 +18,15 @@ from lorgnette import saved
 from lorgnette.data import plain
 from lorgnette.data.augment import Augmented
 from lorgnette.data.named import open_data
-from lorgnette.data.prefixes import told
+from lorgnette.data.prefixes import told as to_tell
+from lorgnette.data.scenes import Told
 from lorgnette.data.source import Source, Subset
-from lorgnette.document import Document, Text
+from lorgnette.document import Document
 from lorgnette.errors import DataError
 from lorgnette.objectives.classification import Classification
 from lorgnette.objectives.language_modelling import LanguageModelling
 from lorgnette.policy import Learn
-from lorgnette.prompts import answer
+from lorgnette.prompts import answer, begun
 from lorgnette.run import Run, Schedule, Stream, require
 from lorgnette.systems import simvlm, simvlm_classes
 
@@ -40,17 +41,15 @@ class Prompted:
 
     def __call__(self, document: Document, rng: np.random.Generator) -> Document:
         """Raises DataError where there is nothing to tell."""
-        before, text, after = told(document)
-        if not self.prompt or any(isinstance(part, Text) and part.text for part in before):
-            return document
-        said = replace(text, text=f" {text.text.lstrip(' ')}")
-        return replace(document, parts=(*before, Text(self.prompt), said, *after))
+        to_tell(document)
+        return begun(document, self.prompt)
 
 
 def finetune(
     *,
     start: str,
     data: str = "emoji",
+    told: bool = False,
     prompt: str = "",
     size: int | None = None,
     dropout: float = 0.1,
@@ -78,6 +77,7 @@ def finetune(
     Args:
         start: the run or checkpoint to begin with.
         data: an embedded set, a table, or a folder: captions, or questions with answers.
+        told: scenes ("scenes-entailment") in words, not shown: tuned on text alone, to be asked about pictures.
         prompt: what stands before a caption, such as "A picture of"; ask with the same.
         size: pixels; None is that of `start`; the paper's is 480. Positions and biases are interpolated.
         dropout: on the convolutional stage's patches and in the encoder, not in the decoder.
@@ -98,7 +98,7 @@ def finetune(
         sources: training and validation documents, instead of `data`.
     """
     arguments = _begun(start, size=size, dropout=dropout, drop_path=drop_path, blind=blind)
-    train, validation = sources if sources is not None else open_data(data)[:2]
+    train, validation = sources if sources is not None else _opened(data, told)
     asks = Prompted(prompt)
     return Run(
         system="simvlm",
@@ -126,6 +126,7 @@ def classify(
     *,
     start: str,
     data: str = "easy-vqa",
+    told: bool = False,
     answers: Path | None = None,
     most: int = 3129,
     pictures: int = 1,
@@ -155,6 +156,7 @@ def classify(
     Args:
         start: the run or checkpoint to begin with.
         data: an embedded set, a table, or a folder of questions with answers.
+        told: as in `finetune`.
         answers: a file with an answer a line, each once; by default the commonest answers of the training part.
         most: how many of these. VQAv2's usual list has 3,129.
         pictures: of a document, each read with the whole text; NLVR2 has two. A text alone has none.
@@ -179,7 +181,7 @@ def classify(
     """
     require(most >= 1, "most", f"the {most} commonest answers")
     base = _begun(start, size=size, dropout=dropout, drop_path=drop_path, blind=blind)
-    train, validation = sources if sources is not None else open_data(data)[:2]
+    train, validation = sources if sources is not None else _opened(data, told)
     chosen = listed(answers) if answers is not None else commonest(train, most)
     simvlm_classes.check_answers(chosen)
     train, validation = (
@@ -237,6 +239,11 @@ def _answerable(source: Source, answers: list[str], name: str) -> Source:
     if left := len(source) - len(kept):
         log.warning("left out %d of %d %s documents: their answers are not in the list", left, len(source), name)
     return Subset(source, kept)
+
+
+def _opened(data: str, told: bool) -> tuple[Source, Source]:
+    train, validation, _ = open_data(data)
+    return (Told(train), Told(validation)) if told else (train, validation)
 
 
 def _begun(start: str, *, size: int | None, dropout: float, drop_path: float, blind: bool) -> dict[str, Any]:

@@ -58,6 +58,10 @@ class PrefixLayout(Layout):
         """Tokens that an answer may have after these."""
         return self.context - sum(len(span.tokens) for span in spans)
 
+    def said(self, answer: str, key: str = "") -> list[int]:
+        """Raises DataError where the vocabulary has no token for something in it."""
+        return list(self._ids(answer, key))
+
     def _ids(self, text: str, key: str) -> tuple[int, ...]:
         ids = self.tokenizer.encode(text)
         unknown = self.tokenizer.hf.unk_token_id

@@ -2,8 +2,8 @@
 
 | size  | layers of encoder and decoder, width, heads | stage of           | pixels | the paper's parameters |
 |-------|---------------------------------------------|--------------------|--------|------------------------|
-| tiny  | 2, 128, 4                                   | ResNet-18, first 2 | 64     |                        |
-| small | 4, 256, 4                                   | ResNet-18, first 3 | 128    |                        |
+| tiny  | 2, 128, 4                                   | ResNet-18          | 64     |                        |
+| small | 4, 256, 4                                   | ResNet-18          | 128    |                        |
 | base  | 12, 768, 12                                 | ResNet-101         | 224    | 86M                    |
 | large | 24, 1024, 16                                | ResNet-101         | 224    | 307M                   |
 | huge  | 32, 1280, 16                                | ResNet-152         | 224    | 632M                   |
@@ -42,7 +42,7 @@ class Size:
 
 
 SIZES: dict[str, Size] = {
-    "tiny": Size(2, 128, 4, "resnet18", 2, 64),
+    "tiny": Size(2, 128, 4, "resnet18", 3, 64),
     "small": Size(4, 256, 4, "resnet18", 3, 128),
     "base": Size(12, 768, 12, "resnet101"),
     "large": Size(24, 1024, 16, "resnet101"),
@@ -50,6 +50,14 @@ SIZES: dict[str, Size] = {
 }
 PAPER = {"base": 86e6, "large": 307e6, "huge": 632e6}
 """Parameters as the paper has them: those of a ViT of this shape, one stack without embeddings."""
+
+
+def title(name: str) -> str:
+    """Of a plan: what the paper's number is of, where it gives one."""
+    if name not in PAPER:
+        return f"SimVLM-{name}"
+    told = f"the paper counts {PAPER[name] / 1e6:.0f}M: a ViT of the encoder's shape, and nothing else of this"
+    return f"SimVLM-{name} ({told})"
 
 
 def sized(name: str) -> SimVLM:

@@ -10,6 +10,7 @@ words  B T   --embed + positions--> B T E --causal, looking at the prefix <-----
     causal-lm         the same, and the prefix is read causally too
 """
 
+import math
 from collections.abc import Callable
 from functools import partial
 from typing import Literal
@@ -134,9 +135,10 @@ class PrefixTransformer(nn.Module):
         self.decoder = nn.ModuleList([block(0.0, side=0, cross=True) for _ in range(layers)] if apart else readers)
         self.norm = nn.LayerNorm(width)
         self.num_blocks = len(self.decoder)
+        std = 0.02 * math.sqrt(768 / width)  # 0.02 is for the base model: of a narrow one all states would be alike
         for name, weight in self.named_parameters():
             if weight.ndim == 2 and not name.endswith("table"):
-                nn.init.trunc_normal_(weight, std=0.02)
+                nn.init.trunc_normal_(weight, std=std)
             elif name.endswith("bias"):
                 nn.init.zeros_(weight)
 

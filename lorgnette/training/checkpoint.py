@@ -3,7 +3,7 @@
     config.json        system, arguments of its `build`, names and hashes of the frozen backbones, version
     model.safetensors  every tensor but the frozen ones of `language` and `vision`
     README.md          the model card
-    tokenizer/         that of a system which was given the folder of one
+    tokenizer/         that of a system which was given the name or folder of one
 
 Tensors are read by safetensors; no code path is taken from a file.
 """
@@ -24,12 +24,12 @@ from torch import Tensor, nn
 
 from lorgnette.errors import CheckpointError
 from lorgnette.folders import read_json, replaced, write_json
-from lorgnette.language import Tokenizer
+from lorgnette.language import Tokenizer, tokenizer_folder
+from lorgnette.language.loading import TOKENIZER_FILES
 from lorgnette.policy import learners, some
 from lorgnette.saved import CONFIG, MODEL, WORDS, built_from, locate
 
 FORMAT = 1
-TOKENIZER_FILES = (".json", ".txt", ".model", ".jinja")
 
 
 def _frozen() -> Callable[..., nn.Module]:
@@ -170,10 +170,11 @@ def save(system: nn.Module, folder: Path, identity: Identity, facts: Mapping[str
         save_file(tensors, new / MODEL)
         write_json(new / CONFIG, {"format": FORMAT, "lorgnette": release(), **asdict(identity), "tensors": shapes})
         words = identity.arguments.get("tokenizer")
-        if isinstance(words, str) and Path(words).is_dir():
+        files = tokenizer_folder(words) if isinstance(words, str) else None
+        if files is not None:
             (new / WORDS).mkdir()
-            for file in filter(Path.is_file, sorted(Path(words).iterdir())):
-                if file.suffix in TOKENIZER_FILES:
+            for file in filter(Path.is_file, sorted(files.iterdir())):
+                if any(file.match(pattern) for pattern in TOKENIZER_FILES):
                     shutil.copyfile(file, new / WORDS / file.name)
         (new / "README.md").write_text(card(identity, sum(t.numel() for t in tensors.values()), facts or {}), "utf-8")
 

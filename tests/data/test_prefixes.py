@@ -5,7 +5,7 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from lorgnette.data.prefixes import Prefixed, Spanned
+from lorgnette.data.prefixes import Prefaced, Prefixed, Spanned
 from lorgnette.document import Document, Image, Part, Text
 from lorgnette.errors import DataError
 from lorgnette.language import load_tokenizer
@@ -44,6 +44,27 @@ def test_beside_something_every_cut_but_the_last_is_as_likely(before: tuple[Part
 def test_of_a_text_alone_something_is_read() -> None:
     found = drawn(Prefixed(TOKENIZER, 50), Document((Text("cats", 1.0),)))
     assert {said(one) for one in found} == {"ats", "ts", "s"}
+
+
+def test_whole_reads_no_more_than_it_must() -> None:
+    whole = Prefixed(TOKENIZER, 4, whole=True)
+    beside = Document((PICTURE, Text("What? "), Text("cats", 1.0)))
+    assert {(read(one), said(one)) for one in drawn(whole, beside, 20)} == {("What? ", "cats")}
+    assert {(read(one), said(one)) for one in drawn(whole, Document((Text("cats", 1.0),)), 20)} == {("c", "ats")}
+    windows = {read(one) + said(one) for one in drawn(whole, Document((Text("abcdef", 1.0),)))}
+    assert windows == {"abcd", "bcde", "cdef"}
+
+
+def test_every_second_caption_begins_with_a_preface() -> None:
+    question = Document((PICTURE, Text("What?"), Text(" cat", 1.0)), key="q")
+    source = [*(Document((PICTURE, Text(f" cat {i}", 1.0)), key=f"{i}") for i in range(4)), question]
+    made = Prefaced(source, "ein Bild von")
+    assert len(made) == 5
+    assert [said(made[i]) for i in range(4)] == ["ein Bild von cat 0", " cat 1", "ein Bild von cat 2", " cat 3"]
+    assert made[4] is question
+    assert said(made[-3]) == said(made[2])
+    with pytest.raises(IndexError):
+        made[5]
 
 
 def test_the_cut_is_a_function_of_seed_and_place() -> None:
@@ -119,6 +140,17 @@ def test_spans_and_the_rest_make_the_text(text: str) -> None:
             lost = lost.replace(sentinel, "")
         if text.isascii():
             assert len(lost) == max(1, round(number * 0.15))
+
+
+def test_sentinels_are_counted_in_the_window() -> None:
+    change = Spanned(TOKENIZER, 60, SENTINELS)
+    for one in drawn(change, Document((Text("x" * 200, 1.0),)), 50):
+        marks = sum(read(one).count(mark) for mark in SENTINELS)
+        letters = read(one).count("x") + said(one).count("x")
+        assert letters + 2 * marks == 60
+        assert marks == 3
+    for one in drawn(change, Document((PICTURE, Text("what"), Text("x" * 53, 1.0))), 50):
+        assert sum(read(one).count(mark) for mark in SENTINELS) == 1, "no room for more"
 
 
 def test_spans_move() -> None:

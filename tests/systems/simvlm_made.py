@@ -31,6 +31,8 @@ def made(**options: Any) -> SimVLM:
                     parameter.normal_(0, 0.15)
                 else:  # with equal weights the sum of what a norm gives is always the same
                     parameter.uniform_(0.5, 1.5)
+            elif name.endswith("weight") and not parameter.any():
+                parameter.fill_(0.5)  # the norm at the end of a residual branch would hide what is before it
     return system
 
 

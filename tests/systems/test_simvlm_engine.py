@@ -1,12 +1,17 @@
 """SimVLM under the in-context engine: what it says with caches is what it says without, one prompt at a time."""
 
+from pathlib import Path
+
 import pytest
+import tokenizers
 import torch
 from simvlm_made import made, picture
+from tokenizers import models, pre_tokenizers
 from torch import Tensor
+from transformers import PreTrainedTokenizerFast
 
 from lorgnette.document import Document, Text
-from lorgnette.errors import ContextError
+from lorgnette.errors import ContextError, DataError
 from lorgnette.incontext.decoding import Decoding
 from lorgnette.incontext.engine import Engine
 from lorgnette.incontext.reading import Encodes
@@ -140,8 +145,18 @@ def test_a_prompt_and_a_picture_are_encoded_once(system: SimVLM, monkeypatch: py
     assert engine.num_encoded == 2
 
 
+def test_a_candidate_that_the_vocabulary_cannot_say_is_named(tmp_path: Path) -> None:
+    words = tokenizers.Tokenizer(models.WordLevel({"<unk>": 0, "<eos>": 1, "a": 2, "cat": 3}, unk_token="<unk>"))
+    words.pre_tokenizer = pre_tokenizers.Whitespace()
+    PreTrainedTokenizerFast(tokenizer_object=words, unk_token="<unk>", eos_token="<eos>").save_pretrained(tmp_path)
+    engine, prompt = Engine(made(tokenizer=str(tmp_path))), Document((picture(0), Text("a")), key="q")
+    assert len(engine.score([prompt], [("cat",)])[0]) == 1
+    with pytest.raises(DataError, match=r"q: the vocabulary has no token for something in 'Katze'"):
+        engine.score([prompt], [("cat", "Katze")])
+
+
 def test_an_answer_must_fit_with_its_prompt(system: SimVLM) -> None:
     prompt = Document((picture(0), Text("x" * 40)), key="long")
     Engine(system).generate([prompt], Decoding(8, stop=()))
-    with pytest.raises(ContextError, match=r"long: .* an answer of 9 do not fit the context of 48"):
+    with pytest.raises(ContextError, match=r"long: 40 positions and an answer of 9 do not fit the context of 48"):
         Engine(system).generate([prompt], Decoding(9, stop=()))

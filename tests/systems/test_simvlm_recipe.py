@@ -3,6 +3,7 @@
 import json
 import shutil
 from dataclasses import replace
+from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import pytest
 import torch
 from simvlm_made import TINY, picture
 
+from lorgnette import hub
 from lorgnette.cli import main
 from lorgnette.data.prefixes import Prefixed, Spanned
 from lorgnette.data.source import Mixture
@@ -19,6 +21,8 @@ from lorgnette.errors import ConfigError
 from lorgnette.incontext.decoding import Decoding
 from lorgnette.incontext.engine import Engine
 from lorgnette.language.training import trained
+from lorgnette.objectives.language_modelling import LanguageModelling
+from lorgnette.prompts import answer
 from lorgnette.recipes.simvlm import adapt, pretrain
 from lorgnette.run import Run
 from lorgnette.systems.simvlm import SimVLM
@@ -86,7 +90,7 @@ def test_pairs_and_texts_alone_are_in_one_batch_at_their_ratio() -> None:
     ],
 )
 def test_every_ablation_learns(options: dict[str, Any], stack: str, change: type, tmp_path: Path) -> None:
-    made = run(**options)
+    made = run(**options, lr=3e-3)
     assert made.arguments["stack"] == stack
     assert isinstance(made.data["documents"].augment, change)
     system = train(made, tmp_path)
@@ -94,9 +98,12 @@ def test_every_ablation_learns(options: dict[str, Any], stack: str, change: type
     lines = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
     losses = [line["validation/loss"] for line in lines if "validation/loss" in line]
     assert len(losses) == 1
-    assert 0 < losses[0] < 7
-    if change is Prefixed and made.data["documents"].augment.whole:
-        assert stack == "causal-lm"
+    fresh = made.model().eval()
+    assert isinstance(fresh, SimVLM)
+    with torch.no_grad():
+        before = LanguageModelling()(fresh, fresh.layout([made.validation[i] for i in range(4)]))["loss"]
+    assert losses[0] < 0.9 * float(before)
+    assert getattr(made.data["documents"].augment, "whole", False) is (stack == "causal-lm")
     again = load(tmp_path)
     for name, tensor in system.state_dict().items():
         assert torch.equal(tensor, again.state_dict()[name]), name
@@ -159,6 +166,37 @@ def test_a_checkpoint_holds_its_tokenizer(tmp_path: Path) -> None:
     assert begun.language.vocab_size == len(words)
 
 
+def test_a_checkpoint_holds_the_tokenizer_of_a_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    words = tmp_path / "hub"
+    trained([document.text for document in [*pairs(12), *texts(6)]], 300).save(words)
+    (words / "model.safetensors").write_bytes(b"never looked at")
+    wanted: list[list[str]] = []
+
+    def fetched(name: str, patterns: list[str], **told: object) -> Path:
+        assert name == "someone/words"
+        wanted.append(patterns)
+        return words
+
+    monkeypatch.setattr(hub, "fetch", fetched)
+    system = train(run(tokenizer="someone/words", objective="span-corruption"), tmp_path / "run")
+    assert not any(fnmatch("model.safetensors", pattern) for patterns in wanted for pattern in patterns)
+    monkeypatch.undo()
+    shutil.rmtree(words)
+    assert not (tmp_path / "run/checkpoint/tokenizer/model.safetensors").exists()
+    prompt = Document((picture(3), Text("a picture")), key="q")
+    assert Engine(load(tmp_path / "run")).generate([prompt], Decoding(4)) == Engine(system).generate(
+        [prompt], Decoding(4)
+    )
+
+
+def test_captions_of_two_sets_begin_with_their_prompts() -> None:
+    made = run(sources=None, pairs=("emoji", "emoji-de"), prompts=("a picture of", "ein Bild von"), texts=())
+    source = made.data["documents"].source
+    texts = [answer(source[i]) for i in (0, 1, len(source) // 2, len(source) // 2 + 1)]
+    assert [text.startswith(("a picture of ", "ein Bild von ")) for text in texts] == [True, False, True, False]
+    assert texts[2].startswith("ein Bild von ")
+
+
 def test_small_settings_are_a_ninth_of_texts() -> None:
     made = adapt(sources=(pairs(12), pairs(4, 50), texts(6)), batch=18, steps=100)
     source = made.data["documents"].source
@@ -171,6 +209,10 @@ def test_small_settings_are_a_ninth_of_texts() -> None:
 def test_what_makes_no_sense_is_refused() -> None:
     with pytest.raises(ConfigError, match="decoder_only: causal-lm has one stack already"):
         run(objective="causal-lm", decoder_only=True)
+    with pytest.raises(ConfigError, match=r"context: 4 tokens\. Give 10 or more"):
+        run(context=4)
+    with pytest.raises(ConfigError, match=r"prompts: 1 for 2 pairs\. Give one for each"):
+        run(pairs=("emoji", "emoji-de"), prompts=("a picture of",))
     with pytest.raises(ConfigError, match="pairs: there are none"):
         run(sources=None, pairs=())
 

@@ -15,6 +15,7 @@ from collections.abc import Mapping
 from lorgnette.data.scenes.captions import CAPTIONS as CAPTIONS
 from lorgnette.data.scenes.clips import CLIPS as CLIPS
 from lorgnette.data.scenes.entailment import ENTAILMENT as ENTAILMENT
+from lorgnette.data.scenes.entailment import Told as Told
 from lorgnette.data.scenes.entailment import told as told
 from lorgnette.data.scenes.grounding import GROUNDING as GROUNDING
 from lorgnette.data.scenes.groups import Family as Family

@@ -6,11 +6,13 @@ true of everything that may be covered, contradicted where of nothing, and else 
 """
 
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from itertools import product
 
 from lorgnette.data.scenes.groups import Family, Group, Kind, Sample, concepts, known
+from lorgnette.data.source import Source
 from lorgnette.document import Document, Image, Text
+from lorgnette.errors import DataError
 
 LABELS = ("entailment", "neutral", "contradiction")
 
@@ -91,7 +93,27 @@ def told(document: Document) -> Document:
     """The same question about a premise in words instead of the picture: what transfers from text alone?
 
     The words are those of `meta["truth"]["premise"]`, which say all that the picture shows of numbers.
+
+    Raises:
+        DataError: nothing says in words what its picture shows.
     """
-    premise = Text(document.meta["truth"]["premise"] + " ")
-    parts = tuple(premise if isinstance(part, Image) else part for part in document.parts)
+    said = document.meta.get("truth", {}).get("premise")
+    if said is None:
+        raise DataError(
+            "nothing says in words what its picture shows", where=document.key, fix="Take entailment scenes."
+        )
+    parts = tuple(Text(f"{said} ") if isinstance(part, Image) else part for part in document.parts)
     return replace(document, parts=parts, key=f"{document.key}/told")
+
+
+@dataclass(frozen=True)
+class Told:
+    """A source of entailment scenes in words alone."""
+
+    source: Source
+
+    def __len__(self) -> int:
+        return len(self.source)
+
+    def __getitem__(self, i: int, /) -> Document:
+        return told(self.source[i])

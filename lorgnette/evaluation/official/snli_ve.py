@@ -1,7 +1,8 @@
 """SNLI-VE (Xie et al. 2019, arXiv:1901.06706): whether a picture of Flickr30k entails a sentence.
 
 snli_ve_train.jsonl, snli_ve_dev.jsonl, snli_ve_test.jsonl: with `pairID`, `sentence2`, `gold_label`, and the picture
-    as `Flickr30K_ID` ("2407214681") or, in other versions of the release, `Flikr30kID` ("2407214681.jpg")
+    as `Flickr30K_ID` ("2407214681") or, in other versions of the release, `Flikr30kID` ("2407214681.jpg"); what SNLI
+    has in the picture's place, `sentence1`, is kept as `premise` in the metadata
 flickr30k-images/2407214681.jpg, ...
 """
 
@@ -48,5 +49,7 @@ def _part(folder: Path, part: str, root: Path, pictures: Pictures) -> list[Docum
         name = entry.word(field).removesuffix(".jpg")
         shown = pictures.find(entry, field, root / f"{name}.jpg")
         targets, meta = Targets(label=label), {"cluster": f"flickr30k/{name}"}
+        if "sentence1" in entry.values:
+            meta["premise"] = entry.text("sentence1")
         found.append(asked(f"snli_ve/{key}", (shown,), entry.text("sentence2"), WORDS[label], targets, meta))
     return found

@@ -191,7 +191,7 @@ SETS = (
         ("flickr30k-images/1007129816.jpg", "The man is wearing glasses.", "true"),
         Targets(label="entailment"),
         CHOSEN,
-        {"cluster": "flickr30k/1007129816"},
+        {"cluster": "flickr30k/1007129816", "premise": "A man."},
         "<image>The man is wearing glasses. True, false or neither? Answer:",
     ),
     Set(
