@@ -8,7 +8,7 @@ import torch.distributed as dist
 from torch import Tensor
 
 
-def gathered(own: Tensor, *, fill: float = 0) -> Tensor:
+def gathered(own: Tensor, *, fill: int = 0) -> Tensor:
     """The rows of every process, in the order of the ranks; those of this one, where it is alone or takes no gradient.
 
     Every process must call it as often as the others, forward and backward. Its gradient is the sum of what all
@@ -32,7 +32,7 @@ def number() -> tuple[int, int]:
 
 class _Gather(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, own: Tensor, fill: float) -> Tensor:
+    def forward(ctx: Any, own: Tensor, fill: int) -> Tensor:
         sizes = torch.empty(dist.get_world_size(), own.ndim, dtype=torch.long)
         dist.all_gather(list(sizes), torch.tensor(own.shape))  # on the CPU: no device is waited for
         padded = own.new_full(sizes.amax(0).tolist(), fill)
