@@ -6,6 +6,7 @@ whole update. No gradient is reduced in the backward passes of an update, but al
 zero that touches whatever learns: so nobody waits for a gradient that another does not have.
 """
 
+import warnings
 from collections.abc import Mapping
 from types import MethodType
 from typing import Any
@@ -37,6 +38,7 @@ class Shards:
 
     def __init__(self, system: nn.Module, ranks: Ranks, *, half: bool, offload: bool) -> None:
         self.ranks, self.system = ranks, system
+        warnings.filterwarnings("ignore", "FSDP2-wrapped module .* returned a view")  # which nothing here writes into
         mesh = init_device_mesh(ranks.device.type, (ranks.world,))
         policy = MixedPrecisionPolicy(torch.bfloat16, torch.float32, cast_forward_inputs=False) if half else None
         kept: OffloadPolicy = CPUOffloadPolicy(pin_memory=ranks.device.type == "cuda") if offload else OffloadPolicy()
