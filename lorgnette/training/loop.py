@@ -113,9 +113,9 @@ class _Training:
         if run.pack and not hasattr(system.layout, "packed"):
             raise ConfigError(f"{run.system} does not read several documents in a row", where="run", field="pack")
         self.layout: Collate = system.layout.packed if run.pack else system.layout
-        options = {"pin": self.device.type == "cuda", "rank": ranks.rank, "world": ranks.world}
+        pin, place = self.device.type == "cuda", {"rank": ranks.rank, "world": ranks.world}
         self.loaders = {
-            name: shuffled(name, stream, self.layout, run.seed, parts=run.accumulate, **options)
+            name: shuffled(name, stream, self.layout, run.seed, parts=run.accumulate, pin=pin, **place)
             for name, stream in run.data.items()
         }
         self.place = Place()

@@ -16,6 +16,7 @@ from typing import Any
 import torch
 import torch.distributed as dist
 from torch import Tensor
+from torch.distributed import HashStore  # type: ignore[attr-defined]
 
 from lorgnette.errors import CheckpointError, DataError
 from lorgnette.shapes import Batch
@@ -55,7 +56,7 @@ class Ranks:
             if self.world > 1:
                 dist.init_process_group(backend, timeout=PATIENCE)
             else:
-                dist.init_process_group(backend, store=dist.HashStore(), rank=0, world_size=1)
+                dist.init_process_group(backend, store=HashStore(), rank=0, world_size=1)
             atexit.register(_leave)
         if self.world > 1:
             self.aside = dist.new_group(backend="gloo", timeout=PATIENCE)
@@ -77,9 +78,9 @@ class Ranks:
             act()
         except Exception as error:
             mine = error
-        for error in self.everyone(mine, group):
-            if error is not None:
-                raise error
+        for problem in self.everyone(mine, group):
+            if problem is not None:
+                raise problem
 
     def first(self, act: Callable[[], object], group: Any = None) -> None:
         """Rank 0 acts, and the others wait; what it raises all raise."""

@@ -62,7 +62,7 @@ def seed_everything(seed: int, rank: int = 0) -> None:
 
 def tensors_of(system: nn.Module, optimizer: torch.optim.Optimizer, rank: int) -> dict[str, Tensor]:
     """All that changes in training, as it is and not as copies; shards as shards."""
-    names = {parameter: name for name, parameter in system.named_parameters()}
+    names: dict[Tensor, str] = {parameter: name for name, parameter in system.named_parameters()}
     tensors = {f"model/{name}": tensor.detach() for name, tensor in learnt(system).items()}
     for parameter, values in optimizer.state.items():
         tensors |= {f"optimizer/{names[parameter]}/{moment}": tensor for moment, tensor in values.items()}
@@ -88,15 +88,15 @@ def save_state(folder: Path, place: Place, tensors: Mapping[str, Tensor], ranks:
     Raises:
         ResourceError: the disk is full; the state that was there is intact.
     """
-    import torch.distributed.checkpoint as dcp
     from torch.distributed.checkpoint.hf_storage import HuggingFaceStorageWriter
+    from torch.distributed.checkpoint.state_dict_saver import save
 
     with ExitStack() as stack:
         ranks.first(lambda: stack.enter_context(replaced(folder, PLACE)), ranks.aside)
         new = beside(folder, "new")
         with disk(folder), _plainly():
             writer = HuggingFaceStorageWriter(str(new), save_distributed=True)
-            dcp.save(dict(tensors), storage_writer=writer, process_group=ranks.aside, no_dist=ranks.world == 1)
+            save(dict(tensors), storage_writer=writer, process_group=ranks.aside, no_dist=ranks.world == 1)
         if ranks.rank == 0:
             write_json(new / PLACE, asdict(place))
     if keep > 1 and ranks.rank == 0:
@@ -116,18 +116,16 @@ def load_state(folder: Path, system: nn.Module, optimizer: torch.optim.Optimizer
     Raises:
         CheckpointError: the state is damaged, or of another system.
     """
-    import torch.distributed.checkpoint as dcp
     from torch.distributed.checkpoint.hf_storage import HuggingFaceStorageReader
+    from torch.distributed.checkpoint.state_dict_loader import load
 
     folder = current(folder)
     try:
         place = Place(**read_json(folder / PLACE))
-        sizes = {
-            name: tuple(found.size) if found.size else ()
-            for name, found in HuggingFaceStorageReader(str(folder)).read_metadata().state_dict_metadata.items()
-        }
+        kept: Any = HuggingFaceStorageReader(str(folder)).read_metadata().state_dict_metadata
     except (KeyError, TypeError, ValueError, OSError, SafetensorError) as error:
         raise CheckpointError(f"the state is damaged: {error}", where=folder, fix="Start the run anew.") from None
+    sizes = {name: tuple(found.size) for name, found in kept.items()}
     wanted = {f"model/{name}": tensor.detach() for name, tensor in learnt(system).items()}
     same_names("of the system", set(wanted), {name for name in sizes if name.startswith("model/")}, folder)
     for name, parameter in system.named_parameters():
@@ -146,7 +144,7 @@ def load_state(folder: Path, system: nn.Module, optimizer: torch.optim.Optimizer
             raise CheckpointError(problem, where=folder)
     try:
         with _plainly():
-            dcp.load(wanted, storage_reader=HuggingFaceStorageReader(str(folder)), no_dist=ranks.world == 1)
+            load(wanted, storage_reader=HuggingFaceStorageReader(str(folder)), no_dist=ranks.world == 1)
     except (OSError, SafetensorError, ValueError, RuntimeError) as error:
         raise CheckpointError(f"the state is damaged: {error}", where=folder, fix="Start the run anew.") from None
     if own in wanted:
@@ -198,7 +196,7 @@ def _linked(source: str, target: str) -> None:
 @contextmanager
 def _plainly() -> Iterator[None]:
     """What went wrong, instead of a report of who it went wrong for."""
-    from torch.distributed.checkpoint import CheckpointException
+    from torch.distributed.checkpoint.api import CheckpointException
 
     warnings.filterwarnings("ignore", "torch.distributed is disabled")  # so it is, on purpose
     try:

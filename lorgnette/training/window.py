@@ -29,7 +29,7 @@ class Update:
 def restored(values: list[dict[str, float]], ranks: Ranks) -> list[Update]:
     """Updates of before a resume, which rank 0 remembers for all."""
     mine = values if ranks.rank == 0 else [{} for _ in values]
-    return [Update({name: torch.tensor(value) for name, value in one.items()}, {}) for one in mine]
+    return [Update({name: torch.tensor(value, dtype=torch.float64) for name, value in one.items()}, {}) for one in mine]
 
 
 def whole(updates: list[Update], ranks: Ranks) -> list[dict[str, float]]:

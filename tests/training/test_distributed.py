@@ -12,7 +12,7 @@ import pytest
 import torch
 from several import together
 from torch import Tensor, nn
-from toy import Letters, next_token, toy_run
+from toy import Letters, NextToken, next_token, toy_run
 
 from lorgnette.document import Document, Image, Text
 from lorgnette.errors import ConfigError, DataError
@@ -22,7 +22,7 @@ from lorgnette.policy import Frozen, Learn
 from lorgnette.run import Optimizer, Run, Schedule, Stream
 from lorgnette.shapes import Batch
 from lorgnette.systems import clip, flamingo
-from lorgnette.training import checkpoint, load, train
+from lorgnette.training import checkpoint, load, train, train_phases
 from lorgnette.training.streams import shuffled
 
 ARGUMENTS: dict[str, Any] = {
@@ -338,3 +338,32 @@ def test_too_much_is_said_by_all(odd: tuple[Path, list]) -> None:
     for one in odd[1]:
         assert "2 of 8 documents are broken" in str(one["too broken"][0])
         assert "2 processes and parts of 1 documents" in str(one["few"][0])
+
+
+def test_what_cannot_be_shared_is_refused(tmp_path: Path) -> None:
+    sharded = toy_run(parallel="shard")
+    with pytest.raises(ConfigError, match="parallel: a system in shards cannot begin another phase"):
+        train_phases([sharded, sharded], tmp_path)
+    with pytest.raises(ConfigError, match="offload: only shards are kept elsewhere"):
+        toy_run(offload=True)
+
+
+@pytest.mark.slow
+def test_two_processes_of_which_one_is_killed_go_on_exactly(tmp_path: Path) -> None:
+    def whole(rank: int) -> None:
+        train(toy_run(), tmp_path / "whole")
+
+    def killed(rank: int) -> None:
+        ends = NextToken(13, signal.SIGKILL) if rank else NextToken()
+        train(toy_run(objectives={"letters": ends}), tmp_path / "killed")
+
+    def resumed(rank: int) -> None:
+        train(toy_run(), tmp_path / "killed", resume=True)
+
+    torch.set_num_threads(1)
+    assert together(2, whole, tmp_path / "1") == [None, None]
+    ends = together(2, killed, tmp_path / "2")
+    assert ends[1] == -signal.SIGKILL
+    assert ends[0] is not None, "the other one is told, and does not wait"
+    assert together(2, resumed, tmp_path / "3") == [None, None]
+    same_run(tmp_path / "whole", tmp_path / "killed", exact=True)
