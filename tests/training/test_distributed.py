@@ -12,17 +12,21 @@ import pytest
 import torch
 from several import together
 from torch import Tensor, nn
-from toy import Letters, NextToken, next_token, toy_run
+from toy import Letters, NextToken, build, next_token, toy_run
 
 from lorgnette.document import Document, Image, Text
 from lorgnette.errors import ConfigError, DataError
 from lorgnette.objectives.contrastive import Contrastive
 from lorgnette.objectives.language_modelling import LanguageModelling
-from lorgnette.policy import Frozen, Learn
+from lorgnette.plan import Machine, plan
+from lorgnette.policy import Frozen, Learn, apply
 from lorgnette.run import Optimizer, Run, Schedule, Stream
 from lorgnette.shapes import Batch
 from lorgnette.systems import clip, flamingo
 from lorgnette.training import checkpoint, load, train, train_phases
+from lorgnette.training.learner import Learner
+from lorgnette.training.ranks import Ranks
+from lorgnette.training.sharding import Shards
 from lorgnette.training.streams import shuffled
 
 ARGUMENTS: dict[str, Any] = {
@@ -136,6 +140,22 @@ def stopped(run: Run, folder: Path, at: int) -> None:
         train(replace(run, objectives=dict.fromkeys(run.data, Reading(at))), folder)
 
 
+def held(rank: int) -> dict[str, int]:
+    """Bytes that a process holds of parameters and of AdamW's moments after an update in shards."""
+    run = flamingo_run(parallel="shard")
+    system, ranks = run.model(), Ranks("cpu", sharded=True)
+    apply(run.policy, system)
+    learner = Learner(run, system, ranks)
+    assert isinstance(learner.shards, Shards)
+    mine = {name: shuffled(name, one, system.layout, 0, rank=rank, world=2)(0) for name, one in run.data.items()}
+    learner.update(ranks.share(mine, None, ()), 0)
+    kept = [tensor for values in learner.optimizer.state.values() for tensor in values.values() if tensor.ndim]
+    return {
+        "parameters": sum(parameter.to_local().nbytes for parameter in system.parameters()),
+        "moments": sum(tensor.to_local().nbytes for tensor in kept),
+    }
+
+
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[dict[str, Any]]]:
     """The same run by one process, by two, and by two in shards; begun by one and ended by two, and the reverse."""
@@ -157,10 +177,10 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[dict[str,
                 {n: p.detach().clone() for n, p in whole.items()},
                 [n for n, p in frozen.items() if p.grad is not None],
             )
+        found |= held(rank)
         train(flamingo_run(), folder / "one then two", resume=True)
         train(flamingo_run(parallel="shard"), folder / "one then shards", resume=True)
-        for parallel in ("replicate", "shard"):
-            stopped(flamingo_run(parallel=parallel), folder / f"{parallel} then one", 5)
+        stopped(flamingo_run(parallel="shard"), folder / "shards then one", 5)
         return found
 
     found = together(2, work, folder / "results")
@@ -204,9 +224,8 @@ def test_what_one_began_two_end(runs: tuple[Path, list], name: str) -> None:
     same_run(runs[0] / "one", runs[0] / name)
 
 
-@pytest.mark.parametrize("parallel", ["replicate", "shard"])
-def test_what_two_began_one_ends(runs: tuple[Path, list], parallel: str) -> None:
-    folder = runs[0] / f"{parallel} then one"
+def test_what_two_began_one_ends(runs: tuple[Path, list]) -> None:
+    folder = runs[0] / "shards then one"
     assert json.loads((folder / "state/state.json").read_text())["step"] == 2
     train(flamingo_run(), folder, resume=True)
     same_run(runs[0] / "one", folder)
@@ -346,6 +365,29 @@ def test_what_cannot_be_shared_is_refused(tmp_path: Path) -> None:
         train_phases([sharded, sharded], tmp_path)
     with pytest.raises(ConfigError, match="offload: only shards are kept elsewhere"):
         toy_run(offload=True)
+
+
+def test_a_checkpoint_and_a_state_have_the_size_that_was_planned(tmp_path: Path) -> None:
+    """Of a run whose connector has half a million parameters."""
+    made = toy_run(model=lambda: build(width=20_000), steps=2, validation=None)
+    train(made, tmp_path)
+    system = build(width=20_000)
+    found = plan(system, made.policy, tokens=5, images=0, machine=Machine(80.0), size=1)
+    written = [sum(file.stat().st_size for file in (tmp_path / name).iterdir()) for name in ("checkpoint", "state")]
+    assert written == [pytest.approx(found.checkpoint, rel=0.08), pytest.approx(found.state, rel=0.03)]
+
+
+def test_a_shard_holds_what_was_planned(runs: tuple[Path, list]) -> None:
+    """Bytes that one of two processes kept of parameters and of AdamW's moments, after training."""
+    folder, found = runs
+    run = flamingo_run()
+    planned = plan(run.model(), run.policy, tokens=20, images=1, machine=Machine(80.0, devices=2))
+    in_float32 = 2 * sum(share.frozen for share in planned.parts if share.part == "language") / 2
+    for one in found:
+        assert one["parameters"] == pytest.approx(planned.memory["weights"] + in_float32, rel=0.05)
+        assert one["moments"] == pytest.approx(planned.memory["AdamW"], rel=0.05)
+    state = sum(file.stat().st_size for file in (folder / "shard/state").iterdir())
+    assert state == pytest.approx(planned.state, rel=0.4), "of a tiny system, half of it is names"
 
 
 @pytest.mark.slow
