@@ -40,15 +40,7 @@ from lorgnette.training.progress import Display, Metrics
 from lorgnette.training.ranks import Ranks
 from lorgnette.training.record import begin
 from lorgnette.training.saving import Saver
-from lorgnette.training.state import (
-    Place,
-    copied,
-    exists,
-    load_state,
-    save_state,
-    seed_everything,
-    tensors_of,
-)
+from lorgnette.training.state import Place, copied, exists, load_state, save_state, seed_everything, tensors_of
 from lorgnette.training.streams import Broken, Collate, Loaded, shuffled
 from lorgnette.training.validation import validated
 from lorgnette.training.window import Update, finite, restored, samples, whole
@@ -147,8 +139,8 @@ class _Training:
             self.saver = stack.enter_context(Saver(aside=self.ranks.world > 1 or self.device.type != "cpu"))
             streams = {}
             for name, loader in self.loaders.items():
-                start, stop = self.taken(name, place.step), self.taken(name, run.steps)
-                streams[name] = stack.enter_context(loader.read(start, stop, workers=run.workers))
+                first, end = self.taken(name, place.step), self.taken(name, run.steps)
+                streams[name] = stack.enter_context(loader.read(first, end, workers=run.workers))
             stack.enter_context(self.obeying())
             self.mark, self.seen = time.perf_counter(), 0
             while not place.finished:
