@@ -156,7 +156,7 @@ def fill(system: nn.Module, state: Mapping[str, Tensor], where: str | Path = "st
     if _tied(language):
         state = without_alias(state, head, table, str(where))
     new = _new_tokens(language, state.get(table), where)
-    report = compared(_slots(system, len(new)), state, where=str(where), frozen=FROZEN, spare=SPARE)
+    report = compared(_slots(system, len(new)), state, where=str(where), frozen=FROZEN, given=True, spare=SPARE)
     report.check()
     seen = tuple(name for name in system.state_dict() if name.startswith("vision."))
     if new:
