@@ -390,6 +390,20 @@ def test_a_shard_holds_what_was_planned(runs: tuple[Path, list]) -> None:
     assert state == pytest.approx(planned.state, rel=0.4), "of a tiny system, half of it is names"
 
 
+def test_one_process_may_shard_and_offload(tmp_path: Path) -> None:
+    """As one GPU does whose memory is too small."""
+    torch.set_num_threads(1)
+    train(toy_run(steps=6), tmp_path / "whole")
+
+    def work(rank: int) -> None:
+        for name in ("shard", "offload"):
+            train(toy_run(steps=6, parallel="shard", offload=name == "offload"), tmp_path / name)
+
+    assert together(1, work, tmp_path / "results") == [None]
+    for name in ("shard", "offload"):
+        same_run(tmp_path / "whole", tmp_path / name)
+
+
 @pytest.mark.slow
 def test_two_processes_of_which_one_is_killed_go_on_exactly(tmp_path: Path) -> None:
     def whole(rank: int) -> None:
