@@ -4,12 +4,13 @@ A user's mistake is one line on standard error and status 2; a traceback is a de
 """
 
 import inspect
+import os
 import sys
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial, wraps
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from lorgnette.errors import LorgnetteError
 
@@ -29,6 +30,15 @@ COMMANDS = {
     "ask": "ask about a picture, with worked examples",
     "claims": "re-run what a paper says must happen, at small scale, and judge it",
 }
+
+HOW: tuple[tuple[str, Any, Any, str], ...] = (
+    ("workers", int, 0, "processes that read each stream; 0 reads in threads. It changes no result."),
+    ("parallel", Literal["replicate", "shard"], "replicate", "how several processes (torchrun) hold the system."),
+    ("offload", bool, False, "of shards, keep them in the machine's memory."),
+    ("on_bad", int, 0, "steps whose loss or gradient is not finite that are skipped before it is an error."),
+    ("keep", int, 1, "states that are kept."),
+)
+"""How a recipe is run, whatever it is: fields of `Run`."""
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -124,25 +134,27 @@ def in_folder(name: str, recipe: Callable[..., Any]) -> Callable[..., None]:
     """A recipe's signature, and where to run it: the command line of `lorgnette train`."""
 
     @wraps(recipe)
-    def command(*, folder: Path, resume: bool, workers: int, **options: Any) -> None:
+    def command(*, folder: Path, resume: bool, **options: Any) -> None:
         from lorgnette.training import train_phases
 
+        how = {option: options.pop(option) for option, *_ in HOW}
         made = recipe(**options)
         told = {key: value for key, value in options.items() if value is not None}  # sources and callbacks are None
-        phases = [replace(run, options=told, workers=workers) for run in (made if isinstance(made, list) else [made])]
+        phases = [replace(run, options=told, **how) for run in (made if isinstance(made, list) else [made])]
         train_phases(phases, folder, resume=resume)
-        print(f"The model is in {folder / 'checkpoint'}.")
+        if os.environ.get("RANK", "0") == "0":
+            print(f"The model is in {folder / 'checkpoint'}.")
 
     keyword = inspect.Parameter.KEYWORD_ONLY
     where = [
         inspect.Parameter("folder", keyword, default=Path("runs") / name, annotation=Path),
         inspect.Parameter("resume", keyword, default=False, annotation=bool),
-        inspect.Parameter("workers", keyword, default=0, annotation=int),
+        *(inspect.Parameter(option, keyword, default=default, annotation=kind) for option, kind, default, _ in HOW),
     ]
     parameters = [*where, *inspect.signature(recipe).parameters.values()]
     command.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
     command.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
     told = "        folder: of the run; made where it is missing.\n        resume: go on with the run in `folder`.\n"
-    told += "        workers: processes that read each stream; 0 reads in threads. It changes no result.\n"
+    told += "".join(f"        {option}: {text}\n" for option, _, _, text in HOW)
     command.__doc__ = (recipe.__doc__ or "").replace("    Args:\n", "    Args:\n" + told, 1)
     return command

@@ -41,7 +41,7 @@ def replaced(folder: Path, marker: str) -> Iterator[Path]:
         CheckpointError: `folder` exists and holds something else.
         ResourceError: the disk is full; `folder` is as it was.
     """
-    new, old = _beside(folder, "new"), _beside(folder, "old")
+    new, old = beside(folder, "new"), beside(folder, "old")
     if not folder.exists() and old.exists():
         old.rename(folder)
     if folder.exists() and not (folder / marker).is_file() and (not folder.is_dir() or any(folder.iterdir())):
@@ -66,7 +66,7 @@ def replaced(folder: Path, marker: str) -> Iterator[Path]:
 
 def current(folder: Path) -> Path:
     """`folder`, or what it was where a run was killed between the two renames that replace it."""
-    old = _beside(folder, "old")
+    old = beside(folder, "old")
     return old if old.exists() and not folder.exists() else folder
 
 
@@ -108,5 +108,6 @@ def sync(path: Path) -> None:
         os.close(descriptor)
 
 
-def _beside(folder: Path, what: str) -> Path:
+def beside(folder: Path, what: str) -> Path:
+    """Where a folder is written (`new`) before it takes its place, or was (`old`)."""
     return folder.with_name(f".{folder.name}.{what}")

@@ -1,17 +1,22 @@
 """What training a system takes, before it is built: parameters, memory of each device, FLOPs, and whether it fits.
 
-Per device, of D that share every parameter (FSDP2's `fully_shard`), with AdamW:
+Per device, of D that work together, with AdamW and the loop's way of adding up gradients (docs/distribution.md):
 
-    weights       (2 bytes x frozen + 4 x learnt) / D
-    gradients     4 x learnt / D
-    AdamW         8 x learnt / D
-    gathered      D = 1: 2 x learnt, the copies that autocast makes; else 4 x the largest unit (bfloat16, this and
-                  the next one) and 4 x the largest that learns (its gradient); a unit is a block, or the rest of a part
+                  replicate           shard (FSDP2's `fully_shard`)                 offload
+    weights       stored              stored / D                                    0
+    gradients     4 x learnt          4 x learnt + 4 x learnt / D                   4 x learnt
+    AdamW         8 x learnt          8 x learnt / D                                0
+    gathered      2 x learnt          stored outside the language model's blocks + 2 x learnt there
+                                      + 4 x the largest block                       the same
     activations   samples x what backward needs of one, an estimate (`lorgnette.flops.Work.saved`)
+
+Stored are 4 bytes a parameter, 2 of a frozen language model; 2 x learnt are the copies that autocast makes; a block is
+gathered in bfloat16, this and the next one. What is offloaded takes the machine's memory.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from typing import Literal
 
 from torch import nn
 
@@ -20,6 +25,8 @@ from lorgnette.flops import Work, works
 from lorgnette.policy import Learn, Policy, matched
 
 GIB = 1 << 30
+RANDOM = 33_000
+"""Bytes of a process's states of random numbers, about."""
 ITSELF = "(itself)"
 """The row of parameters that belong to the system and to none of its parts."""
 
@@ -30,8 +37,11 @@ class Machine:
 
     Args:
         memory: GiB of each device.
-        devices: that share the parameters; each has samples of its own.
+        devices: that work together; each has samples of its own.
         flops: a second, of one device, where times are wanted.
+        mfu: the share of it that is expected to be model FLOPs; measure yours.
+        parallel: whether each has all parameters, or a shard of them. One device alone has all.
+        offload: of shards, kept in the machine's memory.
         reserve: the share of memory that is left to the driver, to buffers and to fragmentation.
     """
 
@@ -39,11 +49,18 @@ class Machine:
     devices: int = 1
     flops: float | None = None
     reserve: float = 0.08
+    mfu: float = 0.3
+    parallel: Literal["replicate", "shard"] = "shard"
+    offload: bool = False
+
+    @property
+    def sharded(self) -> bool:
+        return self.parallel == "shard" and (self.devices > 1 or self.offload)
 
     def __post_init__(self) -> None:
         sound = self.memory > 0 and self.devices >= 1 and (self.flops is None or self.flops > 0)
-        if not (sound and 0 <= self.reserve < 1):
-            fix = "Memory and FLOPs are above 0, devices 1 or more, the reserve from 0 to below 1."
+        if not (sound and 0 <= self.reserve < 1 and 0 < self.mfu <= 1):
+            fix = "Memory and FLOPs are above 0, devices 1 or more, the reserve from 0 to below 1, mfu up to 1."
             raise ConfigError(f"no such machine: {self}", where="machine", fix=fix)
 
 
@@ -57,7 +74,8 @@ class Share:
         paper: parameters by the paper, where they are given.
         forward, backward, again: FLOPs of one sample; `again` is what gradient checkpointing adds.
         saved, kept: bytes of activations of one sample, an estimate: without gradient checkpointing, and with it.
-        unit, learnt_unit: the most parameters, and learnt ones, that are gathered at once.
+        block: parameters of the language model's largest block, which shards are gathered for by itself.
+        rest, learnt_rest: bytes of what is gathered for the whole update; parameters of it that learn.
     """
 
     part: str
@@ -69,13 +87,19 @@ class Share:
     again: int = 0
     saved: int = 0
     kept: int = 0
-    unit: int = 0
-    learnt_unit: int = 0
+    block: int = 0
+    rest: int = 0
+    learnt_rest: int = 0
 
     @property
     def weights(self) -> int:
         """Bytes: a frozen language model is kept in bfloat16, all else in float32."""
-        return (2 if self.part == "language" else 4) * self.frozen + 4 * self.learnt
+        return stored(self.part, self.learnt, self.frozen)
+
+
+def stored(part: str, learnt: int, frozen: int) -> int:
+    """Bytes of so many parameters."""
+    return (2 if part == "language" else 4) * frozen + 4 * learnt
 
 
 @dataclass(frozen=True)
@@ -83,7 +107,7 @@ class Plan:
     """Parts, and what a device holds. Everything in bytes is for one device.
 
     Attributes:
-        tokens: positions of a sample; `samples` are on a device at once.
+        tokens, images: of a sample; `samples` are on a device at once.
         paper: all parameters by the paper, where it says.
     """
 
@@ -93,6 +117,7 @@ class Plan:
     samples: int = 1
     gradient_checkpointing: bool = False
     paper: float | None = None
+    images: int = 0
 
     @property
     def learnt(self) -> int:
@@ -105,16 +130,39 @@ class Plan:
     @property
     def memory(self) -> dict[str, float]:
         """Bytes by what they hold, as the module says."""
-        devices = self.machine.devices
-        units = max(share.unit for share in self.parts), max(share.learnt_unit for share in self.parts)
+        devices, learnt = self.machine.devices, self.learnt
+        kept = float(sum(share.weights for share in self.parts)), 4.0 * learnt, 8.0 * learnt
+        gathered = 2 * learnt
+        if self.machine.sharded:
+            there = 0.0 if self.machine.offload else 1 / devices
+            kept = kept[0] * there, 4 * learnt * (1 + there), kept[2] * there
+            gathered = sum(share.rest + 2 * share.learnt_rest for share in self.parts)
+            gathered += 4 * max(share.block for share in self.parts)
         saved = sum(share.kept if self.gradient_checkpointing else share.saved for share in self.parts)
-        return {
-            "weights": sum(share.weights for share in self.parts) / devices,
-            "gradients": 4 * self.learnt / devices,
-            "AdamW": 8 * self.learnt / devices,
-            "gathered": float(2 * self.learnt if devices == 1 else 4 * units[0] + 4 * units[1]),
-            "activations (estimate)": float(self.samples * saved),
-        }
+        names = ("weights", "gradients", "AdamW", "gathered", "activations (estimate)")
+        return dict(zip(names, (*kept, float(gathered), float(self.samples * saved)), strict=True))
+
+    @property
+    def host(self) -> float:
+        """Bytes of the machine's memory that are offloaded for one device."""
+        bytes_ = sum(share.weights for share in self.parts) + 12 * self.learnt
+        return bytes_ / self.machine.devices if self.machine.offload else 0.0
+
+    @property
+    def checkpoint(self) -> int:
+        """Bytes of what was learnt."""
+        return 4 * self.learnt
+
+    @property
+    def state(self) -> int:
+        """Bytes of what a run goes on from: weights, two moments, and the random numbers of each process."""
+        return 12 * self.learnt + RANDOM * self.machine.devices
+
+    @property
+    def rate(self) -> float | None:
+        """Samples a second of all devices, at the share of their FLOPs that is expected."""
+        machine = self.machine
+        return None if machine.flops is None else machine.flops * machine.mfu * machine.devices / self.flops
 
     @property
     def needed(self) -> float:
@@ -217,8 +265,9 @@ def plan(
         shares.append(_share(name, parts[name], mine, learnt, work[name], reached=reached, paper=given))
     if own:
         number = sum(p.numel() for p in own.values() if p in learnt)
-        shares.append(Share(ITSELF, number, sum(p.numel() for p in own.values()) - number))
-    return Plan(tuple(shares), machine, tokens, samples, gradient_checkpointing, (paper or {}).get("total"))
+        frozen = sum(p.numel() for p in own.values()) - number
+        shares.append(Share(ITSELF, number, frozen, rest=stored(ITSELF, number, frozen), learnt_rest=number))
+    return Plan(tuple(shares), machine, tokens, samples, gradient_checkpointing, (paper or {}).get("total"), images)
 
 
 _EARLY = ("vision", "connector")
@@ -235,8 +284,9 @@ def _share(
     paper: float | None,
 ) -> Share:
     number = sum(parameter.numel() for parameter in mine & learnt)
-    units = [set(unit.parameters()) for unit in _blocks(part)]
-    units.append(mine - set().union(*units))
+    blocks = [set(block.parameters()) for block in _blocks(part)] if name == "language" else []
+    rest = mine - set().union(*blocks)
+    number_there = sum(parameter.numel() for parameter in rest & learnt)
     return Share(
         name,
         number,
@@ -247,8 +297,9 @@ def _share(
         work.forward if reached and work.kept is not None else 0,
         work.saved(learnt) if reached else 0,
         work.saved(learnt, checkpointing=True) if reached else 0,
-        max(sum(parameter.numel() for parameter in unit) for unit in units),
-        max(sum(parameter.numel() for parameter in unit & learnt) for unit in units),
+        max((sum(parameter.numel() for parameter in block) for block in blocks), default=0),
+        stored(name, number_there, sum(parameter.numel() for parameter in rest) - number_there),
+        number_there,
     )
 
 

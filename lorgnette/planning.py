@@ -5,7 +5,7 @@ import math
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import wraps
-from typing import Any
+from typing import Any, Literal
 
 import rich.box
 import rich.table
@@ -15,6 +15,9 @@ from lorgnette.asking import screen
 from lorgnette.plan import GIB, Machine, Plan, Share, plan
 from lorgnette.policy import Policy
 from lorgnette.run import Run
+
+A100 = 312e12
+"""FLOPs a second that its maker states, in bfloat16 and without sparsity."""
 
 
 def planned(name: str, recipe: Callable[..., Any]) -> Callable[..., None]:
@@ -28,22 +31,33 @@ def planned(name: str, recipe: Callable[..., Any]) -> Callable[..., None]:
         tokens: int,
         images: int,
         samples: int | None,
-        flops: float | None,
+        flops: float,
+        mfu: float,
+        parallel: Literal["replicate", "shard"],
+        offload: bool,
+        picture: float,
         **options: Any,
     ) -> None:
         made = recipe(**options)
-        machine = Machine(memory, devices, flops)
+        machine = Machine(memory, devices, flops, mfu=mfu, parallel=parallel, offload=offload)
         for run in made if isinstance(made, list) else [made]:
-            show(of_run(run, machine, tokens=tokens, images=images, samples=samples), title=run.recipe or name)
+            found = of_run(run, machine, tokens=tokens, images=images, samples=samples)
+            show(found, title=run.recipe or name, picture=picture)
+            sizes = {name: stream.batch for name, stream in run.data.items()}
+            print_line(update(found, sizes, turns=run.turns))
 
     keyword = inspect.Parameter.KEYWORD_ONLY
     asked = {
         "memory": (float, 80.0, "GiB of each device."),
-        "devices": (int, 1, "that share the parameters."),
+        "devices": (int, 1, "that work together."),
         "tokens": (int, 256, "positions of a sample that the language model reads."),
         "images": (int, 1, "pictures of a sample."),
         "samples": (int | None, None, "on a device at once; None is the recipe's largest batch, dealt out."),
-        "flops": (float | None, None, "a second, of a device: for the least time of a step."),
+        "flops": (float, A100, "a second, of a device; the default is an A100's in bfloat16."),
+        "mfu": (float, 0.3, "share of it that is model FLOPs. Measure yours: `samples_per_second` is in the metrics."),
+        "parallel": (Literal["replicate", "shard"], "shard", "whether each device has all parameters, or a shard."),
+        "offload": (bool, False, "of shards, keep them in the machine's memory."),
+        "picture": (float, 60.0, "KiB of a picture's file, for what the disks must give."),
     }
     where = [inspect.Parameter(n, keyword, default=v, annotation=kind) for n, (kind, v, _) in asked.items()]
     parameters = [*where, *inspect.signature(recipe).parameters.values()]
@@ -72,18 +86,26 @@ def published(
         tokens: int = 256,
         images: int = pictures,
         samples: int = 8,
-        flops: float | None = None,
+        flops: float = A100,
+        mfu: float = 0.3,
+        parallel: Literal["replicate", "shard"] = "shard",
+        offload: bool = False,
+        picture: float = 60.0,
         gradient_checkpointing: bool = False,
     ) -> None:
         """What training this size takes, its parameters beside the paper's.
 
         Args:
             memory: GiB of each device.
-            devices: that share the parameters.
+            devices: that work together.
             tokens: positions of a sample that the language model reads.
             images: pictures of a sample.
             samples: on a device at once.
-            flops: a second, of a device: for the least time of a step.
+            flops: a second, of a device; the default is an A100's in bfloat16.
+            mfu: share of it that is model FLOPs.
+            parallel: whether each device has all parameters, or a shard.
+            offload: of shards, keep them in the machine's memory.
+            picture: KiB of a picture's file, for what the disks must give.
             gradient_checkpointing: compute the language model's blocks again in backward.
         """
         found = plan(
@@ -91,12 +113,12 @@ def published(
             policy,
             tokens=tokens,
             images=images,
-            machine=Machine(memory, devices, flops),
+            machine=Machine(memory, devices, flops, mfu=mfu, parallel=parallel, offload=offload),
             samples=samples,
             gradient_checkpointing=gradient_checkpointing,
             paper=paper,
         )
-        show(found, title=title)
+        show(found, title=title, picture=picture)
 
     return command
 
@@ -115,12 +137,41 @@ def of_run(run: Run, machine: Machine, *, tokens: int, images: int, samples: int
     )
 
 
-def show(found: Plan, *, title: str = "") -> None:
+def show(found: Plan, *, title: str = "", picture: float = 60.0) -> None:
     """The table and the report, on the screen."""
-    console = screen()
-    console.print(table(found, title=title))
-    for line in report(found):
-        console.print(line, highlight=False, markup=False, soft_wrap=True)
+    screen().print(table(found, title=title))
+    for line in (*report(found), *throughput(found, picture=picture)):
+        print_line(line)
+
+
+def print_line(line: str) -> None:
+    """As it is."""
+    screen().print(line, highlight=False, markup=False, soft_wrap=True)
+
+
+def throughput(found: Plan, *, picture: float = 60.0) -> list[str]:
+    """What the disks must hold and give: checkpoint, state, and data at the expected rate.
+
+    Args:
+        picture: KiB of a picture's file.
+    """
+    lines = [f"A checkpoint takes {_gib(found.checkpoint)}, the state that a run goes on from {_gib(found.state)}."]
+    if (rate := found.rate) is not None:
+        wanted = rate * (found.images * picture * 1024 + 4 * found.tokens)
+        day = 86_400 * rate
+        lines.append(
+            f"At {found.machine.mfu:.0%} of the full rate: {_count(day * found.tokens)} positions and {_count(day)} "
+            f"samples a day, which read {wanted / 2**20:,.1f} MiB/s."
+        )
+    return lines
+
+
+def update(found: Plan, batches: Mapping[str, int], *, turns: bool = False) -> str:
+    """How long an update takes that sees a batch of every stream."""
+    samples = max(batches.values()) if turns else sum(batches.values())
+    told = " + ".join(f"{count:,} {name}" for name, count in batches.items())
+    time = f"{samples / found.rate:.3g} s" if found.rate else "no time is known"
+    return f"An update ({'or '.join(told.split('+ ')) if turns else told}): {time}."
 
 
 def table(found: Plan, *, title: str = "") -> rich.table.Table:
@@ -156,6 +207,8 @@ def report(found: Plan) -> list[str]:
     """What one device holds, whether it fits, and what to change where it does not."""
     lines = [f"Each of {_setting(found)}, holds:"]
     lines += [f"  {_gib(number):>11}  {name}" for name, number in found.memory.items()]
+    if found.machine.offload:
+        lines.append(f"  {_gib(found.host):>11}  of the machine's memory, offloaded")
     lines.append(f"  {_gib(found.needed):>11}  in all, of {_gib(found.capacity)} that can be used")
     if found.fits:
         lines.append(f"It fits, with {_gib(found.capacity - found.needed)} to spare.")

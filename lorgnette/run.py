@@ -16,7 +16,8 @@ from lorgnette.shapes import Batch
 
 Objective = Callable[[Any, Batch], dict[str, Tensor]]
 """`(model, batch) -> {"loss": ...}` and whatever else is worth recording. One whose loss compares the documents of a
-batch with each other says `whole_batch = True`: a batch cut into parts would be another task."""
+batch with each other says `whole_batch = True`: a batch cut into parts would be another task. It says `gathers = True`
+where it compares those of all processes (`nn.gathered`)."""
 
 
 @runtime_checkable
@@ -117,6 +118,12 @@ class Run:
         max_broken: the share of a source's documents that may be unreadable and are skipped before it is an error.
         workers: processes that read each stream; 0 reads in threads. No result depends on it, so that a run may be
             resumed with another number.
+        parallel: how several processes (`torchrun`) hold the system: "replicate" whole in each; "shard" in shards, as
+            FSDP2 does. No result depends on it or on their number, up to the order of sums.
+        offload: of shards, keep them and the optimizer's state in the machine's memory instead of the device's.
+        on_bad: updates whose loss or gradient is not finite that are skipped, their samples named, before it is an
+            error; 0 stops at the first.
+        keep: states that are kept, for a way back; 1 keeps the last.
         recipe: the name of the recipe that made this run, and `options`, what it was called with; kept for the record.
     """
 
@@ -146,6 +153,10 @@ class Run:
     log_every: int = 10
     max_broken: float = 0.01
     workers: int = 0
+    parallel: Literal["replicate", "shard"] = "replicate"
+    offload: bool = False
+    on_bad: int = 0
+    keep: int = 1
     recipe: str = ""
     options: Mapping[str, Any] = field(default_factory=dict)
 
@@ -157,7 +168,7 @@ class Run:
             f"streams {sorted(self.data)} and objectives {sorted(self.objectives)} differ",
             "Give every stream an objective of the same name.",
         )
-        for name in ("steps", "accumulate", "validate_every", "checkpoint_every", "log_every"):
+        for name in ("steps", "accumulate", "validate_every", "checkpoint_every", "log_every", "keep"):
             require(getattr(self, name) >= 1, name, f"{getattr(self, name)} is less than 1")
         smallest = min(stream.batch for stream in self.data.values())
         require(self.accumulate <= smallest, "accumulate", f"{self.accumulate} parts of a batch of {smallest}")
@@ -168,6 +179,9 @@ class Run:
         require(self.clip is None or self.clip > 0, "clip", f"a largest norm of {self.clip}", "None does not clip.")
         require(0 <= self.max_broken <= 1, "max_broken", f"{self.max_broken} is not a share from 0 to 1")
         require(self.workers >= 0, "workers", f"{self.workers} processes", "0 reads in threads.")
+        require(self.parallel in ("replicate", "shard"), "parallel", f"{self.parallel!r} is not replicate or shard")
+        require(not self.offload or self.parallel == "shard", "offload", "only shards are kept elsewhere", "Shard.")
+        require(self.on_bad >= 0, "on_bad", f"{self.on_bad} updates", "0 stops at the first.")
         require(self.seed >= 0, "seed", f"{self.seed} is negative")
         require(self.validation is None or len(self.validation) > 0, "validation", "it has no documents")
         require(self.validation_batches is None or self.validation_batches >= 1, "validation_batches", "fewer than 1")

@@ -18,7 +18,7 @@ from lorgnette.fusion.cross import CrossFusion, GatedCrossAttention
 from lorgnette.fusion.graft import GraftedFusion, GraftedLayer
 from lorgnette.language.tiny import tiny_random
 from lorgnette.plan import GIB, Machine, Plan, plan
-from lorgnette.planning import report, table
+from lorgnette.planning import report, table, throughput, update
 from lorgnette.policy import Frozen, Learn, Policy, apply, set_modes
 from lorgnette.resamplers import PerceiverResampler
 from lorgnette.systems.flamingo import Flamingo
@@ -176,8 +176,26 @@ def test_memory_by_hand() -> None:
     assert one["activations (estimate)"] == 2 * 10 * 4 * 1000, "frozen maps keep what they give: the next one's input"
     eight = plan(parts, policy, tokens=10, images=0, machine=Machine(1.0, devices=8), samples=3).memory
     assert (eight["weights"], eight["AdamW"]) == (one["weights"] / 8, one["AdamW"] / 8)
-    assert eight["gathered"] == 4 * 1_000_000 + 4 * 250_000
+    assert eight["gradients"] == one["gradients"] * 9 / 8, "whole until they are added up, then a shard"
+    assert eight["gathered"] == 4 * 250_000 + 2 * 250_000 + 4 * 1_000_000
     assert eight["activations (estimate)"] == 3 * one["activations (estimate)"]
+    whole = Machine(1.0, devices=8, parallel="replicate")
+    assert plan(parts, policy, tokens=10, images=0, machine=whole).memory == one
+    away = plan(parts, policy, tokens=10, images=0, machine=Machine(1.0, devices=8, offload=True), samples=3)
+    assert (away.memory["weights"], away.memory["AdamW"]) == (0, 0)
+    assert away.host == eight["weights"] + eight["AdamW"] + one["gradients"] / 8
+
+
+def test_a_day_by_hand() -> None:
+    machine = Machine(1.0, devices=4, flops=1e12, mfu=0.25)
+    parts = {"language": layers(1, 1000)}
+    found = plan(parts, {"*": Learn(0.1)}, tokens=100, images=2, size=1, machine=machine)
+    assert found.rate == pytest.approx(1e12 / found.flops)
+    (_, said) = throughput(found, picture=10.0)
+    assert f"{found.rate * (20 * 1024 + 400) / 2**20:,.1f} MiB/s" in said
+    assert "At 25% of the full rate" in said
+    assert f"3 a + 5 b): {8 / found.rate:.3g} s" in update(found, {"a": 3, "b": 5})
+    assert f"3 a or 5 b): {5 / found.rate:.3g} s" in update(found, {"a": 3, "b": 5}, turns=True)
 
 
 def test_advice_fits() -> None:

@@ -2,6 +2,7 @@
 
 from lorgnette.nn.attention import Attention
 from lorgnette.nn.block import Block, FeedForward, quick_gelu, squared_relu
+from lorgnette.nn.gathered import gathered
 from lorgnette.nn.masks import block_diagonal, causal, padding, prefix_lm
 from lorgnette.nn.relative import PatchBias, RelativeAttention, WordBias
 
@@ -14,6 +15,7 @@ __all__ = [
     "WordBias",
     "block_diagonal",
     "causal",
+    "gathered",
     "padding",
     "prefix_lm",
     "quick_gelu",

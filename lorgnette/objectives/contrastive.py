@@ -5,6 +5,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
+from lorgnette.nn.gathered import gathered, number
 from lorgnette.shapes import Batch
 
 
@@ -17,10 +18,11 @@ class Contrastive:
     its softmax: neither pulled (its own row does that) nor pushed. A batch without repetitions has the plain loss.
     Texts are compared as tokens, pictures by their rows in `media`.
 
-    The negatives are the batch of one process, whole: in parts (`Run.accumulate`) the task would be easier.
+    The negatives are the whole batch, of all processes: in parts (`Run.accumulate`) the task would be easier. A picture
+    that two processes have is two pictures.
     """
 
-    whole_batch = True
+    whole_batch, gathers = True, True
 
     def __call__(self, model: nn.Module, batch: Batch) -> dict[str, Tensor]:
         """`loss` in nats, ln B for a model that cannot tell; `recall_at_1`, how often a picture finds its text."""
@@ -35,8 +37,10 @@ class Contrastive:
 
 
 def matches(batch: Batch) -> Bool[Tensor, "B B"]:
-    """True where some pair of the batch shows picture i with text j."""
-    written = torch.where(batch.valid, batch.tokens, -1)
+    """True where some pair of the batch shows picture i with text j; in training, of all processes' pairs."""
+    written = gathered(torch.where(batch.valid, batch.tokens, -1), fill=-1)
     same_text = (written[:, None] == written).all(-1)
-    same_picture = (batch.media[:, None] == batch.media).all(-1)
+    whose = torch.full_like(batch.media[:, :1], number()[0])
+    media = gathered(torch.cat([whose, batch.media], 1), fill=-1)
+    same_picture = (media[:, None] == media).all(-1)
     return (same_picture.float() @ same_text.float()) > 0

@@ -15,7 +15,7 @@ from lorgnette import vision as visions
 from lorgnette.document import Document, Image, Text
 from lorgnette.errors import ConfigError, DataError
 from lorgnette.layout import Layout, Span
-from lorgnette.nn import Attention, Block, FeedForward, causal, quick_gelu
+from lorgnette.nn import Attention, Block, FeedForward, causal, gathered, quick_gelu
 from lorgnette.shapes import Batch
 from lorgnette.vision import VisionEncoder
 
@@ -94,8 +94,9 @@ class CLIP(nn.Module):
         return nn.functional.normalize(self.connector["texts"](last), dim=-1)
 
     def forward(self, batch: Batch) -> Float[Tensor, "B B"]:
-        """Scaled cosines of picture i (row) and text j (column)."""
-        return self.scale.exp() * self.embed_images(batch) @ self.embed_texts(batch).T
+        """Scaled cosines of picture i (row) and text j (column); in training, of the pairs of all processes."""
+        images, texts = gathered(self.embed_images(batch)), gathered(self.embed_texts(batch))
+        return self.scale.exp() * images @ texts.T
 
     @torch.no_grad()
     def after_step(self) -> None:

@@ -155,16 +155,24 @@ def learnt(system: nn.Module) -> dict[str, Tensor]:
 
 
 def save(system: nn.Module, folder: Path, identity: Identity, facts: Mapping[str, object] | None = None) -> None:
+    """Writes a checkpoint of what a system learnt, as `write` does."""
+    write(learnt(system), folder, identity, facts)
+
+
+def write(
+    learnt: Mapping[str, Tensor], folder: Path, identity: Identity, facts: Mapping[str, object] | None = None
+) -> None:
     """Writes a checkpoint, replacing the one that is there once the new one is complete.
 
     Args:
+        learnt: its tensors, whole.
         facts: what the model card says about it: steps, losses, recipe.
 
     Raises:
         CheckpointError: `folder` exists and is no checkpoint.
         ResourceError: the disk is full; the checkpoint that was there is intact.
     """
-    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in learnt(system).items()}
+    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in learnt.items()}
     shapes = {name: list(tensor.shape) for name, tensor in tensors.items()}
     with replaced(folder, CONFIG) as new:
         save_file(tensors, new / MODEL)
@@ -209,7 +217,7 @@ def load(folder: str | Path, *, device: torch.device | str = "cpu") -> nn.Module
         fix = f"It was written by lorgnette {config.get('lorgnette')}; this is {release()}."
         raise CheckpointError(problem, where=path / CONFIG, fix=fix) from None
     tensors = load_tensors(path / MODEL)
-    _same_names("recorded in config.json", set(recorded), set(tensors), path / MODEL)
+    same_names("recorded in config.json", set(recorded), set(tensors), path / MODEL)
 
     system = build(**arguments)
     _same_backbones(system, backbones, path)
@@ -267,7 +275,7 @@ def put(system: nn.Module, tensors: Mapping[str, Tensor], where: Path) -> None:
     own = _tensors(system)
     backbones = backbones_of(system)
     needed = {name for name in own if name.split(".")[0] not in backbones}
-    _same_names("of the system", needed, set(tensors) - (set(own) - needed), where)
+    same_names("of the system", needed, set(tensors) - (set(own) - needed), where)
     for name, tensor in tensors.items():
         if own[name].shape != tensor.shape:
             problem = f"{name} is {tuple(tensor.shape)} here and {tuple(own[name].shape)} in the system"
@@ -309,7 +317,8 @@ def _tensors(system: nn.Module) -> dict[str, Tensor]:
     return {**dict(system.named_parameters()), **buffers}
 
 
-def _same_names(what: str, expected: set[str], found: set[str], where: Path) -> None:
+def same_names(what: str, expected: set[str], found: set[str], where: Path) -> None:
+    """Raises a CheckpointError that names what is missing or too much."""
     if missing := sorted(expected - found):
         raise CheckpointError(f"it lacks tensors {what}: {some(missing)}", where=where)
     if unexpected := sorted(found - expected):

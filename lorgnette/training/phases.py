@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from lorgnette.run import Run
+from lorgnette.run import Run, require
 from lorgnette.training.loop import train
 
 
@@ -24,6 +24,8 @@ def train_phases(
     Raises:
         As `train` does.
     """
+    sharded = len(phases) > 1 and any(run.parallel == "shard" for run in phases)
+    require(not sharded, "parallel", "a system in shards cannot begin another phase", "Use replicate.")
     folder, model = Path(folder), phases[0].model
     for number, run in enumerate(phases, start=1):
         where = folder if number == len(phases) else folder / "phases" / str(number)

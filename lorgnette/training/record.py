@@ -14,7 +14,7 @@ from lorgnette.training import state
 PACKAGES = ("lorgnette", "torch", "transformers", "timm", "grain", "numpy", "safetensors")
 
 
-def begin(folder: Path, run: Run, *, resume: bool) -> None:
+def begin(folder: Path, run: Run, *, resume: bool, processes: int = 1) -> None:
     """Writes `run.json`, or makes sure that the one of a run to resume describes the same run.
 
     Raises:
@@ -33,7 +33,8 @@ def begin(folder: Path, run: Run, *, resume: bool) -> None:
         raise ConfigError("this folder holds a run", where=folder, fix="Resume it, or choose another folder.")
     with disk(folder):
         folder.mkdir(parents=True, exist_ok=True)
-    write_json(path, {"run": run.describe(), "versions": versions(), "commit": commit()})
+    facts = {"versions": versions(), "commit": commit(), "processes": processes, "parallel": run.parallel}
+    write_json(path, {"run": run.describe(), **facts})
 
 
 def versions() -> dict[str, str]:

@@ -35,17 +35,28 @@ class Loaded:
 
     Attributes:
         parts: batches with their share of the loss; the shares add up to 1. None where every document is broken.
-        weight: the number of targets: the sum of the tokens' weights, or the documents where no token has one.
+        told: the sum of the tokens' weights.
         size: documents.
-        padding: the share of positions that hold nothing.
+        places: positions, of which `filled` hold something.
         broken: for every document left out, its number in the source and what is wrong with it.
     """
 
     parts: list[tuple[Batch, float]]
-    weight: float
+    told: float
     size: int
-    padding: float
+    places: int
+    filled: int
     broken: dict[int, DataError] = field(default_factory=dict)
+
+    @property
+    def weight(self) -> float:
+        """The number of targets: the sum of the tokens' weights, or the documents where no token has one."""
+        return self.told or float(self.size)
+
+    @property
+    def padding(self) -> float:
+        """The share of positions that hold nothing."""
+        return 1 - self.filled / max(1, self.places)
 
     def pinned(self) -> "Loaded":
         """The same with its batches in page-locked memory."""
@@ -104,13 +115,12 @@ class Loader:
         laid = [self._lay([documents[place] for place in chunk if place in documents], broken) for chunk in cut]
         batches = [batch for batch in laid if batch is not None]
         totals = [float(batch.weights[:, 1:].sum()) for batch in batches]  # nothing tells a row's first token
-        if not any(totals):
+        told, size = sum(totals, 0.0), sum(batch.size for batch in batches)
+        if not told:
             totals = [float(batch.size) for batch in batches]
-        whole = sum(totals, 0.0)
-        parts = [(b, total / whole) for b, total in zip(batches, totals, strict=True) if total]
+        parts = [(b, total / (told or size)) for b, total in zip(batches, totals, strict=True) if total]
         places = sum(batch.valid.numel() for batch in batches)
-        padding = 1 - sum(int(batch.valid.sum()) for batch in batches) / max(1, places)
-        loaded = Loaded(parts, whole, sum(batch.size for batch in batches), padding, broken)
+        loaded = Loaded(parts, told, size, places, sum(int(batch.valid.sum()) for batch in batches), broken)
         return loaded.pinned() if self.pin else loaded
 
     def _lay(self, numbered: list[tuple[int, Document]], broken: dict[int, DataError]) -> Batch | None:
@@ -131,11 +141,12 @@ class Loader:
 
     @contextmanager
     def read(
-        self, start: int, stop: int, *, workers: int = 0, threads: int = 2, ahead: int = 4
+        self, start: int, stop: int, *, stride: int = 1, workers: int = 0, threads: int = 2, ahead: int = 4
     ) -> Iterator[Iterator[Loaded]]:
         """Batches `start` to `stop`, read in advance; the same whatever the number of workers and threads.
 
         Args:
+            stride: only every so manieth.
             workers: processes that read, each its own batches in turn; 0 reads in threads of this one.
             threads: of this process, or of each worker one.
             ahead: batches that are read in advance, by each worker half as many.
@@ -146,14 +157,13 @@ class Loader:
         if workers:
             # A worker has no GPU: what it sends is pinned here.
             options = grain.ReadOptions(num_threads=1, prefetch_buffer_size=1)
-            data = (
-                grain.MapDataset.range(start, stop).map(replace(self, pin=False)).map(sealed).to_iter_dataset(options)
-            )
+            numbers = grain.MapDataset.range(start, stop, stride)
+            data = numbers.map(replace(self, pin=False)).map(sealed).to_iter_dataset(options)
             several = grain.multiprocessing.MultiprocessingOptions(workers, max(1, ahead // 2))
             batches: Any = iter(data.mp_prefetch(several, worker_init_fn=_alone))
         else:
             options = grain.ReadOptions(num_threads=threads, prefetch_buffer_size=ahead)
-            batches = iter(grain.MapDataset.range(start, stop).map(self).to_iter_dataset(options))
+            batches = iter(grain.MapDataset.range(start, stop, stride).map(self).to_iter_dataset(options))
         try:
             yield self._received(batches) if workers else batches
         finally:

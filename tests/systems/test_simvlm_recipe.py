@@ -132,17 +132,17 @@ def test_a_killed_run_goes_on_as_if_it_had_not_stopped(tmp_path: Path, monkeypat
     class Stop(Exception):
         pass
 
-    from lorgnette.training import loop
+    from lorgnette.training.learner import Learner
 
-    update, done = loop._Training.update, []
+    update, done = Learner.update, []
 
-    def failing(self: Any, loaded: Any) -> None:
+    def failing(self: Any, loaded: Any, step: int) -> Any:
         if len(done) == 4:
             raise Stop
         done.append(1)
-        update(self, loaded)
+        return update(self, loaded, step)
 
-    monkeypatch.setattr(loop._Training, "update", failing)
+    monkeypatch.setattr(Learner, "update", failing)
     with pytest.raises(Stop):
         train(whole, tmp_path / "killed")
     monkeypatch.undo()

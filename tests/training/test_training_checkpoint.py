@@ -3,16 +3,18 @@
 import errno
 import json
 import shutil
+import time
 from pathlib import Path
 
 import pytest
 import torch
+from torch.distributed.checkpoint.hf_storage import HuggingFaceStorageWriter
 from toy import Letters, build, layout, toy_run
 
 from lorgnette import folders
 from lorgnette.errors import CheckpointError, ResourceError
 from lorgnette.policy import Frozen, Learn, apply
-from lorgnette.training import checkpoint, load, state, train
+from lorgnette.training import checkpoint, load, loop, saving, train
 from lorgnette.training.checkpoint import identify, learnt, save
 from lorgnette.training.progress import Metrics
 
@@ -153,25 +155,41 @@ def test_a_name_that_neither_the_disk_nor_the_hub_knows(monkeypatch):
         load("some/model")
 
 
-def full_after(monkeypatch, module, count: int) -> None:
-    """The disk is full at the `count`-th file of tensors."""
-    write, calls = module.save_file, []
+def full(path: Path) -> OSError:
+    path.write_bytes(b"half of i")
+    return OSError(errno.ENOSPC, "No space left on device", str(path))
+
+
+def full_after(monkeypatch, what: str) -> None:
+    """The disk is full at the second checkpoint, or the second state."""
+    write, calls = (checkpoint.save_file if what == "checkpoint" else HuggingFaceStorageWriter.write_data), []
 
     def save_file(tensors, path):
         calls.append(path)
-        if len(calls) == count:
-            path.write_bytes(b"half of i")
-            raise OSError(errno.ENOSPC, "No space left on device", str(path))
+        if len(calls) == 2:
+            raise full(path)
         write(tensors, path)
 
-    monkeypatch.setattr(module, "save_file", save_file)
+    def write_data(self, plan, planner):
+        calls.append(plan)
+        if len(calls) == 2:
+            raise full(Path(self.path) / "half.safetensors")
+        return write(self, plan, planner)
+
+    if what == "checkpoint":
+        monkeypatch.setattr(checkpoint, "save_file", save_file)
+    else:
+        monkeypatch.setattr(HuggingFaceStorageWriter, "write_data", write_data)
 
 
-@pytest.mark.parametrize("module", [checkpoint, state])
-def test_a_full_disk_leaves_the_previous_one_and_no_rubbish(tmp_path, monkeypatch, module):
+@pytest.mark.parametrize("what", ["checkpoint", "state"])
+@pytest.mark.parametrize("aside", [False, True])
+def test_a_full_disk_leaves_the_previous_one_and_no_rubbish(tmp_path, monkeypatch, what, aside):
+    """Whether it is written at once or while training goes on."""
     uninterrupted = train(toy_run(), tmp_path / "whole")
     with monkeypatch.context() as patch:
-        full_after(patch, module, 2)
+        patch.setattr(loop, "Saver", lambda **_: saving.Saver(aside=aside))
+        full_after(patch, what)
         with pytest.raises(ResourceError, match="the disk is full"):
             train(toy_run(), tmp_path / "run")
     kept = {path.name for path in (tmp_path / "run").iterdir()}
@@ -180,6 +198,54 @@ def test_a_full_disk_leaves_the_previous_one_and_no_rubbish(tmp_path, monkeypatc
     assert json.loads((tmp_path / "run/state/state.json").read_text())["step"] == 5
     resumed = train(toy_run(), tmp_path / "run", resume=True)
     assert all(torch.equal(x, y) for x, y in zip(resumed.parameters(), uninterrupted.parameters(), strict=True))
+
+
+def test_writing_aside_writes_what_was_then(tmp_path, monkeypatch):
+    """Training goes on while a state is written slowly, and does not change it."""
+    write = HuggingFaceStorageWriter.write_data
+
+    def slowly(self, plan, planner):
+        time.sleep(0.2)
+        return write(self, plan, planner)
+
+    monkeypatch.setattr(loop, "Saver", lambda **_: saving.Saver(aside=True))
+    monkeypatch.setattr(HuggingFaceStorageWriter, "write_data", slowly)
+    train(toy_run(keep=3), tmp_path / "aside")
+    monkeypatch.undo()
+    train(toy_run(keep=3), tmp_path / "at once")
+    names = [f"{step:09d}" for step in (10, 15, 20)]
+    for folder in ("aside", "at once"):
+        assert sorted(path.name for path in (tmp_path / folder / "states").iterdir()) == names, "the last three"
+    for name in names:
+        ours, theirs = (
+            checkpoint.load_tensors(next((tmp_path / folder / "states" / name).glob("*.safetensors")))
+            for folder in ("aside", "at once")
+        )
+        assert ours.keys() == theirs.keys()
+        assert all(torch.equal(tensor, theirs[key]) for key, tensor in ours.items())
+
+
+def test_an_earlier_state_is_a_way_back(tmp_path):
+    last = train(toy_run(keep=4), tmp_path / "run")
+    shutil.rmtree(tmp_path / "run/state")
+    shutil.copytree(tmp_path / "run/states/000000010", tmp_path / "run/state")
+    again = train(toy_run(keep=4), tmp_path / "run", resume=True)
+    assert all(torch.equal(x, y) for x, y in zip(last.parameters(), again.parameters(), strict=True))
+
+
+@pytest.mark.parametrize("damage", ["cut", "gone", "other"])
+def test_a_damaged_state_is_named(tmp_path, damage):
+    train(toy_run(steps=5, checkpoint_every=3), tmp_path)
+    place, tensors = tmp_path / "state/state.json", next((tmp_path / "state").glob("*.safetensors"))
+    place.write_text(json.dumps(json.loads(place.read_text()) | {"finished": False}))
+    if damage == "cut":
+        tensors.write_bytes(tensors.read_bytes()[:-9])
+    elif damage == "gone":
+        tensors.unlink()
+    else:
+        checkpoint.save_file({"model/other": torch.zeros(1)}, tensors)
+    with pytest.raises(CheckpointError, match="state"):
+        train(toy_run(steps=5, checkpoint_every=3), tmp_path, resume=True)
 
 
 def test_the_full_disk_of_safetensors_is_recognised(tmp_path):
