@@ -2,6 +2,8 @@
 
 import hashlib
 import os
+import shlex
+import shutil
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
@@ -117,9 +119,12 @@ def bar(*, quiet: bool = False) -> Iterator[Callable[[int, int], None]]:
             nonlocal display
             if quiet:
                 return
-            if display is None:  # what a resumed evaluation finds answered took no time
-                display = stack.enter_context(Display(number, done - 1, what="answer", unit="answers"))
-            display.advance(done, 1)
+            if display is not None:
+                display.advance(done, 1)
+                return
+            display = stack.enter_context(Display(number, done, what="answer", unit="answers"))
+            if done:
+                display.say(f"{done:,} of {number:,} answers are known from before.")
 
         yield told
 
@@ -135,6 +140,17 @@ def writable(folder: Path) -> Path:
 def screen() -> Console:
     """Standard output: a terminal as wide as it is, a file or pipe wide enough for the tables."""
     return Console(width=None if sys.stdout.isatty() else 120)
+
+
+def program() -> str:
+    """What to type for `lorgnette` here: its path where it does not lie on PATH."""
+    own = Path(sys.executable).with_name("lorgnette")
+    if shutil.which("lorgnette"):
+        return "lorgnette"
+    if not own.exists():
+        return shlex.join([sys.executable, "-m", "lorgnette"])
+    here = Path.cwd()
+    return shlex.quote(str(own.relative_to(here) if own.is_relative_to(here) else own))
 
 
 def conclude(lines: Sequence[Line], folder: Path, made: Mapping[str, Any], *, by: str | None = None) -> None:

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from lorgnette.evaluation.curves import Curve, Series
+from lorgnette.evaluation.items import counted
 from lorgnette.evaluation.made import SETTINGS
 from lorgnette.evaluation.report import Episodes, Gallery, Report, write_report
 from lorgnette.evaluation.results import Result
@@ -71,7 +72,7 @@ def curves(lines: Sequence[Line]) -> list[Curve]:
     kinds: dict[str, list[Line]] = {}
     for line in lines:
         if line.shots is not None:
-            kinds.setdefault(line.label.removesuffix(f", {line.shots} shots"), []).append(line)
+            kinds.setdefault(line.label.removesuffix(f", {counted(line.shots, 'shot')}"), []).append(line)
     found = []
     for kind, some in kinds.items():
         for measure in some[0].result.measures:

@@ -114,17 +114,20 @@ def fingerprint(prompt: Document) -> str:
 def located(path: Path) -> Path:
     """The file of predictions, given it, the folder of an evaluation, or of a run that holds one.
 
+    A run may hold those of the command that trained it, of `evaluate`, and of a `benchmark` each.
+
     Raises:
-        DataError: there is none, or several.
+        DataError: there is none, or several, of which none is taken to be meant.
     """
-    for place in (path, path / FILE, path / "evaluation" / FILE):
-        if place.is_file():
-            return place
-    if several := sorted(path.glob(f"evaluation/*/{FILE}")):  # one for each benchmark
-        if len(several) == 1:
-            return several[0]
-        names = ", ".join(str(place.parent.relative_to(path)) for place in several)
-        raise DataError(f"it holds several evaluations: {names}", where=path, fix="Give the folder of one.")
+    if path.is_file():
+        return path
+    found = [place for place in (path / FILE, path / "evaluation" / FILE) if place.is_file()]
+    found += sorted(path.glob(f"evaluation/*/{FILE}"))
+    if len(found) == 1:
+        return found[0]
+    if found:
+        names = ", ".join(str(place.relative_to(path)) for place in found)
+        raise DataError(f"it holds several evaluations: {names}", where=path, fix=f"Give one: {found[-1]}.")
     problem = "it holds no predictions" if path.exists() else "there is no such file or folder"
     raise DataError(problem, where=path, fix=f"Give the folder of an evaluation, or its {FILE}.")
 

@@ -16,7 +16,7 @@ from lorgnette.errors import ConfigError, DataError
 from lorgnette.evaluation.compare import Compared, Comparison, compare
 from lorgnette.evaluation.contributions import Contributions
 from lorgnette.evaluation.intervals import paired, paired_p, sign_test
-from lorgnette.evaluation.predictions import predictions, read
+from lorgnette.evaluation.predictions import located, predictions, read
 from lorgnette.evaluation.results import Result
 from lorgnette.evaluation.results import subset as part
 from lorgnette.evaluation.task import Task
@@ -227,9 +227,19 @@ def test_the_command(
     evaluation(folder / "evaluation/vqa", said(task, bool))
     assert run(["compare", str(folder), str(two[0])], capsys)[0] == 0, "a run that holds one benchmark"
     evaluation(folder / "evaluation/memes", said(task, bool))
-    assert "several evaluations: evaluation/memes, evaluation/vqa" in run(["compare", str(folder), "x"], capsys)[2]
-    evaluation(folder / "evaluation", said(task, bool))
-    assert run(["compare", str(folder), str(two[0])], capsys)[0] == 0, "a run that holds an evaluation"
+    named = "several evaluations: evaluation/memes/predictions.jsonl, evaluation/vqa/predictions.jsonl. Give one: "
+    assert named in run(["compare", str(folder), "x"], capsys)[2]
+
+
+def test_a_run_that_holds_its_own_evaluation_and_a_later_one_is_not_guessed_at(
+    two: Two, task: Task, tmp_path: Path
+) -> None:
+    run = evaluation(tmp_path / "run", said(task, bool))
+    assert located(run) == run / "predictions.jsonl"
+    later = evaluation(run / "evaluation", said(task, lambda i: i < 3)) / "predictions.jsonl"
+    with pytest.raises(DataError, match="several evaluations: predictions.jsonl, evaluation/predictions.jsonl. Give"):
+        compare(run, two[0])
+    assert located(run / "evaluation") == located(later) == later
 
 
 @pytest.mark.parametrize(
