@@ -89,6 +89,7 @@ def benchmark(
         reader: options of the data set's reader, as `split=test`.
         by: a field of the items' metadata: a figure for each of its values, and the gap.
         out: where answers and results go; `evaluation/NAME` in the run's folder by default.
+            What another command left there moves to `earlier/1`, `earlier/2`, ...
     """
     given = dict(locals())
     if name not in OFFICIAL:

@@ -76,6 +76,7 @@ def evaluate(
         seed: of the items; the same seed asks the same.
         by: a field of the items' metadata, such as style or category: a figure for each of its values, and the gap.
         out: where figures, answers and a report go; `evaluation` in the run's folder by default.
+            What another command left there moves to `earlier/1`, `earlier/2`, ...
     """
     given = dict(locals())
     changed = {

@@ -91,6 +91,8 @@ def rate(
         fix = "Type `lorgnette rate RUN_A RUN_B`, or `lorgnette rate --read FOLDER`."
         raise ConfigError(f"two evaluations are needed, not {len(runs)}", where="rate", fix=fix)
     made = export(*runs, out, raters=raters, items=items, task=task, seed=seed)
+    for note in made.notes:
+        print(f"- {note}")
     for number in range(1, made.raters + 1):
         print(out / f"page-{number}.html")
     print(

@@ -114,7 +114,7 @@ def few_shot(
         items.append(_item(benchmark, query, support, induction))
     counts = {len(item.candidates) for item in items}
     chance = sum(1 / len(item.candidates) for item in items) / len(items) if 0 not in counts else 0.0
-    told = [benchmark.note, "0 shots: two examples without their pictures" if bare else f"{counted(shots, 'shot')}"]
+    told = [benchmark.note, "0 shots: two examples without their pictures" if bare else counted(shots, "shot")]
     return Task(
         f"{benchmark.name}/{shots}-shot",
         tuple(items),

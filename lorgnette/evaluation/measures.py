@@ -53,8 +53,8 @@ EXACT = Measure(
     "exact",
     each(lambda item, record: bool(record.exact)),
     title="exact answer",
-    note="An exact answer is the name and nothing else, and ended by the model itself; case and punctuation around it do "
-    "not count, and a line break ends it too (the paper of Frozen wants exactly the name, then end-of-sequence).",
+    note="An exact answer is the name and nothing else, and ended by the model itself; case and punctuation around it "
+    "do not count, and a line break ends it too (the paper of Frozen wants exactly the name, then end-of-sequence).",
 )
 CHOICE = Measure(
     "choice",

@@ -12,6 +12,7 @@ from lorgnette.evaluation.results import Result
 from lorgnette.evaluation.slices import Sliced, by_field
 from lorgnette.evaluation.table import Line, percent, rows, write
 
+PAGE = "report.html"
 PICTURES, PROMPTS = 60, 12
 """Items shown of a line: pictures by themselves, and prompts."""
 
@@ -32,7 +33,7 @@ def keep(lines: Sequence[Line], folder: Path, made: Mapping[str, Any], *, by: st
     """
     slices = [] if by is None else [one for line in lines for one in by_field(line.result, by, line.label)]
     write(lines, folder, made, slices)
-    write_report(evaluation_page(lines, made, slices), folder / "report.html")
+    write_report(evaluation_page(lines, made, slices), folder / PAGE)
     return slices
 
 

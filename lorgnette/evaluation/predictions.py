@@ -34,7 +34,7 @@ class Prediction:
         asked: a hash of the prompt, pictures included.
         question: the query alone as text, without the answer.
         accepted, targets, meta: of the item; of the metadata what JSON can hold.
-        pictures: of the query.
+        pictures: of the worked examples and the query, in the order of the prompt.
         rows: what the item contributes to every measure.
         figures: the measures among them that are no means of their rows.
         choices: those that judge a choice among candidates.
@@ -54,6 +54,11 @@ class Prediction:
     rows: Mapping[str, tuple[float, ...]]
     figures: tuple[str, ...]
     choices: tuple[str, ...]
+
+    @property
+    def own(self) -> tuple[Kept, ...]:
+        """The pictures of the query alone, which come last."""
+        return self.pictures[len(self.pictures) - places(self.question) :]
 
     def item(self) -> Item:
         """The item without its pictures: what a measure computes its rows from again, beside `record`."""
@@ -93,13 +98,18 @@ def predictions(line: str, result: Result, *, floor: bool = False) -> list[Predi
             item.accepted,
             item.query.targets or Targets(),
             {str(name): value for name, value in item.query.meta.items() if jsonable(value)},
-            tuple(map(keep, shown(item.query))),
+            tuple(map(keep, shown(*item.support, item.query))),
             {name: tuple(rows[i]) for name, rows in found.items()},
             figures,
             choices,
         )
         for i, (item, record) in enumerate(zip(result.task.items, result.records, strict=True))
     ]
+
+
+def places(text: str) -> int:
+    """How many pictures and clips stand in a prompt as text."""
+    return text.count("<image>") + text.count("<video>")
 
 
 def fingerprint(prompt: Document) -> str:

@@ -211,7 +211,7 @@ def test_a_journal_is_of_one_model_and_whole(tmp_path: Path) -> None:
         '{"model": "a", "asked": "x", "generated": null, "ended": null, "scores": [1.0]}\n'
     )
     assert Journal(tmp_path, model="a")["x"].scores == (1.0,)
-    with pytest.raises(ConfigError, match="answers of another model. Choose another folder with --out"):
+    with pytest.raises(ConfigError, match=r"answers of another model\. Choose another folder with --out"):
         Journal(tmp_path, model="b")
     with pytest.raises(ConfigError, match="model: answers are kept of a model without a name"):
         Journal(tmp_path)

@@ -49,9 +49,9 @@ ROUGE_L = Measure("ROUGE-L", _judged(rouge.rouge_l, _references))
 VQA_ACCURACY = Measure(
     "VQA accuracy",
     _judged(vqa.accuracy, _people),
-    note="VQA accuracy is min(1, people who gave the answer / 3), each person being left out in turn. As in the official "
-    "script, case, punctuation and articles count for nothing only where the people differ: where all say “yes”, “Yes.” "
-    "is wrong.",
+    note="VQA accuracy is min(1, people who gave the answer / 3), each person being left out in turn. As in the "
+    "official script, case, punctuation and articles count for nothing only where the people differ: where all say "
+    "“yes”, “Yes.” is wrong.",
 )
 
 
