@@ -10,7 +10,7 @@ PEERS  := .venv-peers
 quickstart: $(READY)  ## teach Gemma 3 270M to see the embedded pictures, and write a report (about ten minutes)
 	$(BIN)/lorgnette quickstart
 
-smoke: $(READY)       ## the same in about a minute, with a fraction of the data
+smoke: $(READY)       ## the same in a few minutes, with a fraction of the data
 	$(BIN)/lorgnette quickstart --smoke
 
 test: lint            ## the default suite

@@ -2,10 +2,13 @@
 
 import hashlib
 import os
+import shlex
+import shutil
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from datetime import timedelta
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +17,13 @@ from rich.console import Console
 
 from lorgnette.errors import CheckpointError, ConfigError
 from lorgnette.evaluation.journal import Journal
-from lorgnette.evaluation.pages import keep
+from lorgnette.evaluation.pages import PAGE, keep
+from lorgnette.evaluation.pictures import ARCHIVE
+from lorgnette.evaluation.predictions import FILE
 from lorgnette.evaluation.results import Result
 from lorgnette.evaluation.run import evaluate_all
 from lorgnette.evaluation.slices import console_tables
-from lorgnette.evaluation.table import Line, console_table
+from lorgnette.evaluation.table import RESULTS, Line, console_table
 from lorgnette.evaluation.task import Task
 from lorgnette.folders import read_json
 from lorgnette.incontext.classes import Chooses, Classes
@@ -117,9 +122,12 @@ def bar(*, quiet: bool = False) -> Iterator[Callable[[int, int], None]]:
             nonlocal display
             if quiet:
                 return
-            if display is None:  # what a resumed evaluation finds answered took no time
-                display = stack.enter_context(Display(number, done - 1, what="answer", unit="answers"))
-            display.advance(done, 1)
+            if display is not None:
+                display.advance(done, 1)
+                return
+            display = stack.enter_context(Display(number, done, what="answer", unit="answers"))
+            if done:
+                display.say(f"{done:,} of {number:,} answers are known from before.")
 
         yield told
 
@@ -137,16 +145,45 @@ def screen() -> Console:
     return Console(width=None if sys.stdout.isatty() else 120)
 
 
+def program() -> str:
+    """What to type for `lorgnette` here: its path where it does not lie on PATH."""
+    own = Path(sys.executable).with_name("lorgnette")
+    if shutil.which("lorgnette"):
+        return "lorgnette"
+    if not own.exists():
+        return shlex.join([sys.executable, "-m", "lorgnette"])
+    here = Path.cwd()
+    return shlex.quote(str(own.relative_to(here) if own.is_relative_to(here) else own))
+
+
 def conclude(lines: Sequence[Line], folder: Path, made: Mapping[str, Any], *, by: str | None = None) -> None:
-    """Prints the figures and leaves all there is to say in the folder.
+    """Prints the figures and leaves all there is to say in the folder; what another command left there is kept.
 
     Args:
         made: what they were made with (`evaluation.made`).
         by: a field of the metadata to give the figures by, too.
     """
     console = screen()
+    if kept := _kept(folder, made):
+        console.print(f"The results of an earlier command are kept in {kept}.", highlight=False)
     sliced = keep(lines, folder, made, by=by)  # first, for a measure may fail
     console.print(console_table(lines))
     for table in console_tables(sliced):
         console.print(table)
-    console.print(f"Every answer is in {folder / 'predictions.jsonl'}; look at {folder / 'report.html'}.")
+    console.print(f"Every answer is in {folder / FILE}; look at {folder / PAGE}.")
+
+
+def _kept(folder: Path, made: Mapping[str, Any]) -> Path | None:
+    """Moves the results of another command out of the way, into `earlier/1`, `earlier/2`, ...; where to."""
+    if not (folder / RESULTS).is_file():
+        return None
+    with suppress(CheckpointError):  # damaged: kept too
+        if read_json(folder / RESULTS).get("made", {}).get("command") == made["command"]:
+            return None
+    number = next(n for n in count(1) if not (folder / f"earlier/{n}").exists())
+    kept = folder / f"earlier/{number}"
+    kept.mkdir(parents=True)
+    for name in (FILE, ARCHIVE, PAGE, RESULTS):
+        if (folder / name).exists():
+            (folder / name).rename(kept / name)
+    return kept

@@ -14,6 +14,7 @@ from lorgnette.asking import answering, ask_all, conclude, opened, processes, wr
 from lorgnette.document import Document
 from lorgnette.errors import ConfigError
 from lorgnette.evaluation.few_shot import Benchmark, few_shot
+from lorgnette.evaluation.items import counted
 from lorgnette.evaluation.made import command_line, made
 from lorgnette.evaluation.official import OFFICIAL
 from lorgnette.evaluation.slices import require
@@ -88,6 +89,7 @@ def benchmark(
         reader: options of the data set's reader, as `split=test`.
         by: a field of the items' metadata: a figure for each of its values, and the gap.
         out: where answers and results go; `evaluation/NAME` in the run's folder by default.
+            What another command left there moves to `earlier/1`, `earlier/2`, ...
     """
     given = dict(locals())
     if name not in OFFICIAL:
@@ -135,7 +137,7 @@ def benchmark(
     for k in shots:
         seen = next(results)
         floors = (replace(next(results), name="test-blind"),) if blind else ()
-        lines.append(Line(f"{name}, {k} shots", seen, floors, k))
+        lines.append(Line(f"{name}, {counted(k, 'shot')}", seen, floors, k))
     if processes()[0]:
         return
     typed = command_line("benchmark", benchmark, given)

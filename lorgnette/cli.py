@@ -42,8 +42,19 @@ HOW: tuple[tuple[str, Any, Any, str], ...] = (
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """The entry point."""
-    arguments = sys.argv[1:] if arguments is None else arguments
+    """The entry point. It ends quietly where the reader of its output has gone, as `| head` does."""
+    try:
+        try:
+            carry_out(sys.argv[1:] if arguments is None else arguments)
+        finally:
+            sys.stdout.flush()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python flushes once more at its end
+        sys.exit(1)
+
+
+def carry_out(arguments: list[str]) -> None:
+    """Runs a command, or says what commands there are."""
     if not arguments or arguments[0] in ("-h", "--help"):
         print("usage: lorgnette COMMAND [OPTIONS]\n")
         for name, text in COMMANDS.items():

@@ -17,7 +17,7 @@ from lorgnette.evaluation.binding import concept_binding
 from lorgnette.evaluation.captioning import captioning
 from lorgnette.evaluation.fast_vqa import fast_vqa
 from lorgnette.evaluation.floors import constant, nearest, pixels
-from lorgnette.evaluation.items import documents
+from lorgnette.evaluation.items import counted, documents
 from lorgnette.evaluation.made import command_line, made
 from lorgnette.evaluation.questions import CAPITAL, CONTINENT, CURRENCY, KEYWORD, KIND, answered, questions
 from lorgnette.evaluation.results import Result
@@ -78,6 +78,7 @@ def evaluate(
         seed: of the items; the same seed asks the same.
         by: a field of the items' metadata, such as style or category: a figure for each of its values, and the gap.
         out: where figures, answers and a report go; `evaluation` in the run's folder by default.
+            What another command left there moves to `earlier/1`, `earlier/2`, ...
     """
     given = dict(locals())
     changed = {
@@ -144,7 +145,7 @@ def evaluate(
     lines = []
     for (k, asked), seen, blind in zip(tasks, results[::2], results[1::2], strict=True):
         floors = _floors(task, asked, support, common=data != "emoji")
-        lines.append(Line(f"{task}, {k} shots", seen, (replace(blind, name="test-blind"), *floors), k))
+        lines.append(Line(f"{task}, {counted(k, 'shot')}", seen, (replace(blind, name="test-blind"), *floors), k))
     typed = command_line("evaluate", evaluate, given)
     conclude(lines, folder, made(lines, command=typed, arguments=given, model=run, seeds={"items": seed}), by=by)
 

@@ -17,7 +17,7 @@ from typing import Literal
 import numpy as np
 import torch
 
-from lorgnette.asking import screen
+from lorgnette.asking import program, screen
 from lorgnette.data.emoji import (
     HANDS,
     TEST_STYLES,
@@ -31,6 +31,7 @@ from lorgnette.evaluation.captioning import captioning
 from lorgnette.evaluation.curves import Curve, Series
 from lorgnette.evaluation.episodes import Level
 from lorgnette.evaluation.floors import directions, nearest, pixels, probe
+from lorgnette.evaluation.items import counted
 from lorgnette.evaluation.made import command_line, made
 from lorgnette.evaluation.questions import KIND, answered, questions
 from lorgnette.evaluation.report import Episodes, Gallery, Report, write_report
@@ -77,7 +78,7 @@ def quickstart(*, smoke: bool = False, folder: Path | None = None, seed: int = 0
     """Trains Frozen on the embedded pictures, evaluates it beside its floors, and writes a report.
 
     Args:
-        smoke: the same in about a minute, with a fraction of the data; its figures mean nothing.
+        smoke: the same in a few minutes, with a fraction of the data; its figures mean nothing.
         folder: where checkpoint, figures, predictions and report go: `runs/quickstart`, or `runs/smoke`. A quickstart
             that was interrupted there goes on.
         seed: of everything that is drawn.
@@ -120,9 +121,10 @@ def quickstart(*, smoke: bool = False, folder: Path | None = None, seed: int = 0
     console.print(
         f"\nDone in {seconds:.0f} s. Look at {folder / 'report.html'}; the model is in {folder / 'checkpoint'}.\n"
         f"Try next:\n"
-        f"  lorgnette caption {folder} some_picture.png\n"
-        f'  lorgnette ask {folder} picture.png "This is a" --example a.png "This is a" dax\n'
-        f"  lorgnette teach my_pictures/          # your own pictures and captions"
+        f"  {program()} caption {folder} some_picture.png\n"
+        f'  {program()} ask {folder} picture.png "This is a" --example a.png "This is a" dax\n'
+        f"  {program()} teach my_pictures/          # your own pictures and captions",
+        soft_wrap=True,
     )
 
 
@@ -168,7 +170,7 @@ def measure(system: Frozen, taught: Lesson, scale: Scale, seed: int) -> list[Lin
             nearest(asked, angles, kinds, name="encoder neighbour"),
         ]
         said = evaluate(engine, asked, open_ended=shots == 3)
-        lines.append(Line(f"What kind of thing, {shots} shots", said, tuple(floors)))
+        lines.append(Line(f"What kind of thing, {counted(shots, 'shot')}", said, tuple(floors)))
     for label, level, names in BINDINGS:
         for shots in (1, 3):
             bound = concept_binding(
@@ -191,7 +193,7 @@ def measure(system: Frozen, taught: Lesson, scale: Scale, seed: int) -> list[Lin
                 nearest(bound, angles, name="encoder neighbour"),
             ]
             said = evaluate(engine, bound, open_ended=shots == 3)
-            lines.append(Line(f"{label}, {shots} shots", said, tuple(floors)))
+            lines.append(Line(f"{label}, {counted(shots, 'shot')}", said, tuple(floors)))
     return lines
 
 
@@ -209,12 +211,12 @@ def page(
     named, fresh = lines[0], lines[1]
     bound = {line.label: line for line in lines}
     chosen, exact = named.result.value("choice"), named.result.value("exact")
-    one, three = (bound[f"{BINDINGS[0][0]}, {shots} shots"].result.value("choice") for shots in (1, 3))
+    one, three = (bound[f"{BINDINGS[0][0]}, {counted(shots, 'shot')}"].result.value("choice") for shots in (1, 3))
     shots = [0, 1, 3]
-    kinds = [bound[f"What kind of thing, {k} shots"].result for k in shots]
+    kinds = [bound[f"What kind of thing, {counted(k, 'shot')}"].result for k in shots]
     series = [Series("kind of thing (4 ways)", _points(shots, kinds), _intervals(kinds))]
     for label, *_ in BINDINGS:
-        results = [bound[f"{label}, {k} shots"].result for k in (1, 3)]
+        results = [bound[f"{label}, {counted(k, 'shot')}"].result for k in (1, 3)]
         series.append(Series(f"{label} (2 ways)", _points((1, 3), results), _intervals(results)))
     smoked = " This is a smoke test with a fraction of the data: its figures mean nothing." if smoke else ""
     return Report(
@@ -231,13 +233,11 @@ def page(
         ),
         lines=lines,
         galleries=(
-            Gallery(
-                "Captions of known concepts", "Drawn at random from the test style: errors are shown.", named.result
-            ),
+            Gallery("Captions of known concepts", "From the test style: errors are shown.", named.result),
             Gallery("Concepts never shown", "What it says of things it has no caption for.", fresh.result, number=30),
         ),
         episodes=tuple(
-            Episodes(label, "Drawn at random.", bound[f"{label}, 3 shots"].result, bound[f"{label}, 3 shots"].floors, 4)
+            Episodes(label, "", bound[f"{label}, 3 shots"].result, bound[f"{label}, 3 shots"].floors, 4)
             for label, *_ in BINDINGS
         ),
         curves=(

@@ -1,5 +1,6 @@
 """Where a checkpoint lies, and what its system was built from; `lorgnette.training.checkpoint` writes and reads it."""
 
+import difflib
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -24,8 +25,8 @@ def locate(folder: str | Path) -> Path:
     if Path(folder).exists():
         fix = "Give the folder of a run or of a checkpoint."
         raise CheckpointError(f"it holds no {CONFIG}", where=folder, fix=fix)
-    if not re.fullmatch(NAME, str(folder)):
-        raise CheckpointError(ABSENT, where=folder)
+    if not _on_hub(folder):
+        raise CheckpointError(ABSENT, where=folder, fix=_near(Path(folder)))
     try:
         return hub.fetch(
             str(folder), [CONFIG, MODEL, "README.md", f"{WORDS}/*"], needed=[CONFIG, MODEL], tried=ABSENT, fix=CHECK
@@ -34,10 +35,22 @@ def locate(folder: str | Path) -> Path:
         raise CheckpointError(error.problem, where=folder, fix=error.fix) from None
 
 
+def _on_hub(folder: str | Path) -> bool:
+    """Whether this may be a name on the hub: it reads like one, and is not in a folder that is here."""
+    return bool(re.fullmatch(NAME, str(folder))) and not Path(folder).parent.exists()
+
+
+def _near(folder: Path) -> str:
+    """The folder beside it that is called most like it, as a question."""
+    beside = [path.name for path in folder.parent.glob("[!.]*") if path.is_dir()]
+    close = difflib.get_close_matches(folder.name, beside, n=1)
+    return f"Did you mean {folder.with_name(close[0])}?" if close else ""
+
+
 def theirs(folder: str | Path) -> Path | None:
     """The folder of a model that transformers has saved, given it or its name on the hub; None where it is another."""
     path = Path(folder)
-    if not path.exists() and re.fullmatch(NAME, str(folder)):
+    if not path.exists() and _on_hub(folder):
         try:
             path = hub.fetch(str(folder), [CONFIG], tried=ABSENT, fix=CHECK)
         except ConfigError:

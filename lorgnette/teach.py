@@ -18,7 +18,7 @@ from jaxtyping import Float
 from numpy import ndarray
 from PIL.Image import Resampling
 
-from lorgnette.asking import screen
+from lorgnette.asking import program, screen
 from lorgnette.data.augment import Augmented
 from lorgnette.data.files import open_pictures
 from lorgnette.data.split import Readable, divide
@@ -143,8 +143,8 @@ def teach(
     tell(
         f"\nLook at {folder / 'report.html'}; the model is in {folder / 'checkpoint'}.\n"
         f"Try next:\n"
-        f"  lorgnette caption {folder} some_picture.png\n"
-        f"  lorgnette ask {folder} some_picture.png {shlex.quote(asked(parts.training[0]) or 'This is a')}"
+        f"  {program()} caption {folder} some_picture.png\n"
+        f"  {program()} ask {folder} some_picture.png {shlex.quote(asked(parts.training[0]) or 'This is a')}"
     )
 
 

@@ -35,7 +35,8 @@ def compare(
     """Compares two evaluations item by item: both figures, the paired difference, its p-value, and who is right where.
 
     Args:
-        a: the folder of an evaluation, of a run that holds one, or a predictions.jsonl.
+        a: the folder of an evaluation, of a run that holds one, or a predictions.jsonl. Of a run that holds several,
+            such as the quickstart's own and those of `evaluate`, none is taken: they are named, and one must be given.
         b: the other.
         measure: by name, such as exact or choice; all that both have by default.
         by: a field of the items' metadata, such as style or category: the same for each of its values, and the gap.
@@ -90,6 +91,8 @@ def rate(
         fix = "Type `lorgnette rate RUN_A RUN_B`, or `lorgnette rate --read FOLDER`."
         raise ConfigError(f"two evaluations are needed, not {len(runs)}", where="rate", fix=fix)
     made = export(*runs, out, raters=raters, items=items, task=task, seed=seed)
+    for note in made.notes:
+        print(f"- {note}")
     for number in range(1, made.raters + 1):
         print(out / f"page-{number}.html")
     print(

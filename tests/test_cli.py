@@ -1,10 +1,12 @@
 """The command line: help for everything, one line for a mistake."""
 
+import shutil
 import subprocess
 import sys
 
 import pytest
 
+from lorgnette.asking import program
 from lorgnette.cli import COMMANDS, main
 
 
@@ -52,6 +54,30 @@ def test_a_mistake_is_one_line_and_status_2(arguments, said, capsys, tmp_path, m
     assert "Traceback" not in shown
     assert len(shown.strip().splitlines()) == 1
     assert not any(tmp_path.rglob("*.safetensors")), "nothing half-written"
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["compare", "--help"]])
+def test_a_reader_that_has_gone_is_no_error(arguments):
+    command = [sys.executable, "-m", "lorgnette", *arguments]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        process.stdout.close()
+        assert process.stderr.read() == ""
+    assert process.returncode == 1
+
+
+def test_what_is_to_be_typed_can_be_typed(tmp_path, monkeypatch):
+    monkeypatch.setattr(shutil, "which", lambda name: f"/usr/bin/{name}")
+    assert program() == "lorgnette"
+    monkeypatch.setattr(shutil, "which", lambda name: None)
+    (tmp_path / ".venv/bin").mkdir(parents=True)
+    monkeypatch.setattr(sys, "executable", str(tmp_path / ".venv/bin/python"))
+    assert program() == f"{tmp_path}/.venv/bin/python -m lorgnette"
+    (tmp_path / ".venv/bin/lorgnette").touch()
+    assert program() == str(tmp_path / ".venv/bin/lorgnette")
+    monkeypatch.chdir(tmp_path)
+    assert program() == ".venv/bin/lorgnette"
 
 
 def test_the_installed_command_runs():

@@ -276,9 +276,7 @@ def _page(names: Result, plan: Plan, path: Path) -> None:
     """What `base` says of pictures in the test style, for eyes."""
     lead = f"Flamingo on {plan.language} after {plan.steps} updates: the arm base, asked after 4 worked examples."
     line = Line("Names after 4 worked examples", names)
-    says = Gallery(
-        "What it says", "Drawn at random: its answer, and the right one where it is wrong.", names, number=32
-    )
+    says = Gallery("What it says", "Its answer, and the right one where it is wrong.", names, number=32)
     reads = Episodes("What it reads", "Prompts, and each candidate's share.", names)
     write_report(Report("Names in a hand never seen", lead, [line], galleries=[says], episodes=[reads]), path)
 

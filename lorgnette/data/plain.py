@@ -48,7 +48,7 @@ def missing(path: Path) -> DataError:
     folder = path.parent
     if not folder.is_dir():
         return DataError("no such file or folder", where=path, fix=f"There is no folder {folder} either.")
-    near = nearest(path.name, [entry.name for entry in folder.iterdir()])
+    near = nearest(path.name, [entry.name for entry in folder.iterdir() if not _other_part(path.name, entry.name)])
     return DataError("no such file or folder", where=path, fix=near or "Check the path.")
 
 
@@ -63,6 +63,12 @@ def nearest(name: str, names: list[str]) -> str:
     folded = {candidate.casefold(): candidate for candidate in names}
     close = difflib.get_close_matches(name.casefold(), list(folded), n=1)
     return f"Did you mean {folded[close[0]]!r}?" if close else ""
+
+
+def _other_part(name: str, found: str) -> bool:
+    """Whether both name a part of a data set, and not the same: val.json is no misspelt train.json."""
+    ours, theirs = ({part for part in ("train", "val", "dev", "test") if part in one.lower()} for one in (name, found))
+    return bool(ours and theirs) and ours != theirs
 
 
 def _line(data: bytes, offset: int) -> int:

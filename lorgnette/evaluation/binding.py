@@ -13,7 +13,7 @@ from lorgnette.data.source import Source
 from lorgnette.document import Document
 from lorgnette.errors import ConfigError
 from lorgnette.evaluation.episodes import Episode, Level, Sampler, called
-from lorgnette.evaluation.items import Item, documents
+from lorgnette.evaluation.items import Item, counted, documents
 from lorgnette.evaluation.task import Task
 from lorgnette.evaluation.template import Template
 from lorgnette.incontext.decoding import Decoding
@@ -105,7 +105,7 @@ def concept_binding(
         1 / ways,
         calibrated=calibrated,
         decoding=Decoding(8),
-        note=f"{inner_shots} inner-shots, {repeats} repeats, {level} level",
+        note=f"{counted(inner_shots, 'inner-shot')}, {counted(repeats, 'repeat')}, {level} level",
     )
 
 

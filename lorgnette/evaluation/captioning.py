@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from lorgnette.data.source import Source
 from lorgnette.document import Document, Targets
 from lorgnette.errors import ConfigError, DataError
-from lorgnette.evaluation.items import Item, decoys, documents, draws
+from lorgnette.evaluation.items import Item, counted, decoys, documents, draws
 from lorgnette.evaluation.normalise import plain
 from lorgnette.evaluation.task import Task
 from lorgnette.incontext.decoding import Decoding
@@ -46,7 +46,9 @@ def captioning(
         DataError: too few different captions, or too few worked examples.
     """
     if ways < 2 or shots < 0 or (shots and support is None):
-        raise ConfigError(f"{ways} ways and {shots} shots", fix="At least two ways; a support source for shots.")
+        raise ConfigError(
+            f"{ways} ways and {counted(shots, 'shot')}", fix="At least two ways; a support source for shots."
+        )
     queries = [begun(document, prompt) for document in documents(source) if answer(document).strip()]
     if limit is not None and limit < len(queries):
         queries = draws(seed, name, "limit").sample(queries, limit)
@@ -74,7 +76,7 @@ def captioning(
         for document, right, others in zip(some, answers, wrong, strict=True):
             if len(others) == ways - 1:
                 items.append(_item(document, right, others, pool, shots, seed))
-    note = f"{ways}-way choice" + (f" within the same {within}" if within else "") + f"; {shots} shots"
+    note = f"{ways}-way choice" + (f" within the same {within}" if within else "") + f"; {counted(shots, 'shot')}"
     return Task(name, tuple(items), 1 / ways, eos=True, decoding=Decoding(max_tokens), note=note)
 
 

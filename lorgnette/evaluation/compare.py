@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from lorgnette.data.plain import nearest
 from lorgnette.errors import ConfigError, DataError, LorgnetteError
 from lorgnette.evaluation import measures as kinds
 from lorgnette.evaluation.contributions import Contributions
@@ -102,11 +103,19 @@ def compare(
         ConfigError: no item has the field, or no measure can be compared; the message says why.
     """
     files = located(a), located(b)
-    pairs, notes = pair(read(files[0]), read(files[1]), any_prompt=any_prompt)
+    found_a, found_b = read(files[0]), read(files[1])
+    pairs, notes = pair(found_a, found_b, any_prompt=any_prompt)
     if not pairs:
         problem = " ".join(["no item of the one pairs with one of the other:", *notes]).rstrip(".:")
         fix = "Evaluate both on the same task, data and seed."
+        if pair(found_a, found_b, any_prompt=True)[0]:
+            fix = "Compare them all the same with --any-prompt."
         raise DataError(problem, where=f"{files[0]}, {files[1]}", fix=fix)
+    offered = sorted({name for one in pairs for name in one.a[0].rows if name in one.b[0].rows})
+    for name in measures:
+        if name not in offered:
+            problem = f"no measure {name!r}; both have {', '.join(offered) or 'none'}"
+            raise ConfigError(problem, field="measure", fix=nearest(name, offered))
     if by is not None:
         require([prediction.meta for one in pairs for prediction in one.a], by)
     tasks = [_tasks(file.parent / "results.json") for file in files]
@@ -121,7 +130,6 @@ def compare(
             except ConfigError as error:
                 notes.append(f"{one.line}, {name}: {error.problem}.")
     if not found:
-        offered = sorted({name for one in pairs for name in one.a[0].rows if name in one.b[0].rows})
         problem = "; ".join(["no measure is left to compare", *notes]).rstrip(".")
         raise ConfigError(problem, field="measure", fix=f"Both have: {', '.join(offered) or 'none'}.")
     return Comparison(str(files[0]), str(files[1]), by, tuple(found), tuple(notes))

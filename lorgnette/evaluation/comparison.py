@@ -9,8 +9,8 @@ from lorgnette.evaluation.intervals import FEW
 from lorgnette.evaluation.slices import Gap
 
 LEGEND = (
-    "Per cent, with 95 % intervals; the difference is paired by item and drawn by group, and p is its. “Only”: how "
-    "many items A alone has right, and B alone (or: in how many it is ahead). ≈ no difference shown."
+    "Per cent, with 95 % intervals; the difference is paired by item and drawn by group, and p is its. A:B is how many "
+    "items A alone has right, and B alone (or: in how many it is ahead). Last, who is above; ≈ no difference shown."
 )
 MARKED = f" * fewer than {FEW} groups of items: outside the gaps, which are the highest figure minus the lowest."
 
@@ -18,10 +18,10 @@ MARKED = f" * fewer than {FEW} groups of items: outside the gaps, which are the 
 def console_table(found: Comparison) -> rich.table.Table:
     """Both figures of every line and measure, their difference, and the same by a field."""
     caption = LEGEND + (MARKED if found.by else "")
-    table = rich.table.Table(box=rich.box.SIMPLE, padding=(0, 1, 0, 0), caption=caption, caption_justify="left")
-    table.add_column(f"by {found.by}" if found.by else "", overflow="fold")
-    for name in ("items", "A", "B", "A − B", "p", "only A:B", "above"):
-        table.add_column(name, justify="right", overflow="fold")
+    table = rich.table.Table(box=rich.box.SIMPLE, padding=0, show_edge=False, caption=caption, caption_justify="left")
+    table.add_column(f"by {found.by}" if found.by else "", overflow="fold", min_width=12)
+    for name in ("items", "A", "B", "A − B", "p", "A:B", ""):
+        table.add_column(name, justify="right", no_wrap=True)
     for one in found.compared:
         table.add_row(f"{one.line}, {one.measure}", *_cells(one.difference), style="bold" if found.by else "")
         for value, difference in one.slices.items():
@@ -29,7 +29,9 @@ def console_table(found: Comparison) -> rich.table.Table:
             label = f"  {value}{'*' if few else ''}"
             table.add_row(label, *_cells(difference), style="dim" if few else "")
         if one.slices:
-            table.add_row("  gap", "", _gap(one.gap_a), _gap(one.gap_b))
+            gaps = {"A": one.gap_a, "B": one.gap_b}
+            words = [f"\n  {name}: {gap.words}" for name, gap in gaps.items() if gap is not None]
+            table.add_row("".join(["  gap", *words]), "", *map(_gap, gaps.values()))
             table.add_section()
     return table
 
@@ -49,4 +51,4 @@ def _cells(one: Difference) -> list[str | rich.text.Text]:
 
 
 def _gap(one: Gap | None) -> str:
-    return "too few" if one is None else f"{one.figure} {one.words}"
+    return "too few" if one is None else str(one.figure)

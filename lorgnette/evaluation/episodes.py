@@ -8,7 +8,7 @@ from typing import Literal
 from lorgnette import prompts
 from lorgnette.document import Document
 from lorgnette.errors import ConfigError, DataError
-from lorgnette.evaluation.items import draws
+from lorgnette.evaluation.items import counted, draws
 
 Level = Literal["instance", "category"]
 
@@ -71,7 +71,7 @@ class Sampler:
     def __post_init__(self) -> None:
         if self.ways < 2 or self.shots < 1:
             raise ConfigError(
-                f"{self.ways} ways with {self.shots} inner-shots",
+                f"{self.ways} ways with {counted(self.shots, 'inner-shot')}",
                 fix="An episode has at least two ways and one inner-shot.",
             )
 
@@ -92,7 +92,7 @@ class Sampler:
                     break
             else:
                 raise DataError(
-                    f"no {self.ways}-way episode with {self.shots} inner-shots was found",
+                    f"no {self.ways}-way episode with {counted(self.shots, 'inner-shot')} was found",
                     field=self.classes,
                     fix="Ask for fewer ways or inner-shots, or give more pictures (or hands) per class.",
                 )

@@ -15,7 +15,7 @@ from lorgnette.data.source import Source
 from lorgnette.document import Document, Image
 from lorgnette.evaluation.binding import NONSENSE, examples
 from lorgnette.evaluation.episodes import Episode, Sampler, called
-from lorgnette.evaluation.items import Item, documents, draws
+from lorgnette.evaluation.items import Item, counted, documents, draws
 from lorgnette.evaluation.normalise import vqa
 from lorgnette.evaluation.task import Task
 from lorgnette.evaluation.template import Template
@@ -99,7 +99,7 @@ def fast_vqa(
         )
 
     items = tuple(map(item, sampler.episodes(episodes, seed)))
-    return Task(name, items, 1 / 2, decoding=Decoding(8), normalise=vqa, note=f"{inner_shots} inner-shots")
+    return Task(name, items, 1 / 2, decoding=Decoding(8), normalise=vqa, note=counted(inner_shots, "inner-shot"))
 
 
 def _coin(episode: Episode) -> bool:

@@ -6,7 +6,7 @@ from typing import Literal
 
 from lorgnette.document import Document
 from lorgnette.errors import ConfigError, DataError
-from lorgnette.evaluation.items import Item, draws
+from lorgnette.evaluation.items import Item, counted, draws
 from lorgnette.evaluation.measures import CHOICE, EXACT, Measure
 from lorgnette.evaluation.normalise import plain
 from lorgnette.evaluation.task import Task, pictureless
@@ -83,7 +83,9 @@ def few_shot(
         DataError: no queries, or a support that is too small or not disjoint from a query.
     """
     if shots < 0 or permutations < 1:
-        raise ConfigError(f"{shots} shots in {permutations} orders", field="shots", fix="No negative numbers.")
+        raise ConfigError(
+            f"{counted(shots, 'shot')} in {counted(permutations, 'order')}", field="shots", fix="No negative numbers."
+        )
     if limit is not None and limit < 1:
         raise ConfigError(f"{limit} queries would be asked", field="limit", fix="Ask at least one.")
     idle = {"scoring": scoring != "sum", "calibrated": calibrated, "balanced": balanced}
@@ -112,7 +114,7 @@ def few_shot(
         items.append(_item(benchmark, query, support, induction))
     counts = {len(item.candidates) for item in items}
     chance = sum(1 / len(item.candidates) for item in items) / len(items) if 0 not in counts else 0.0
-    told = [benchmark.note, "0 shots: two examples without their pictures" if bare else f"{shots} shots"]
+    told = [benchmark.note, "0 shots: two examples without their pictures" if bare else counted(shots, "shot")]
     return Task(
         f"{benchmark.name}/{shots}-shot",
         tuple(items),

@@ -36,6 +36,11 @@ class Item:
         assert not self.candidates or self.answer in self.candidates, (self.query.key, self.answer, self.candidates)
 
 
+def counted(number: int, noun: str) -> str:
+    """`1 shot`, `4 shots`."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
 def documents(source: Source) -> list[Document]:
     """All of a source, with pictures still undecoded."""
     return [source[i] for i in range(len(source))]

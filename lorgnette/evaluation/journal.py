@@ -141,7 +141,7 @@ class Journal:
                         break
                     raise DataError("this line is no answer", where=f"{path}:{number}", fix="Remove it.") from None
                 if model != self.model:
-                    fix = "Choose another folder, or remove the file."
+                    fix = "Choose another folder with --out, or remove the file."
                     raise ConfigError("these are the answers of another model", where=path, fix=fix)
                 self.said[asked] = said
 

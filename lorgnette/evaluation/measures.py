@@ -26,6 +26,7 @@ class Measure:
             of the first column.
         of: what it judges: the generated answer, or the choice among candidates.
         title: what a table calls it; the name by default.
+        note: what a reader of the figure must know: sentences under every table that shows it.
     """
 
     name: str
@@ -33,6 +34,7 @@ class Measure:
     figure: Figure | None = None
     of: Literal["answer", "choice"] = "answer"
     title: str = ""
+    note: str = ""
 
     def __str__(self) -> str:
         return self.title or self.name
@@ -47,5 +49,16 @@ def each(judge: Callable[[Item, Record], float]) -> Rows:
     return rows
 
 
-EXACT = Measure("exact", each(lambda item, record: bool(record.exact)), title="exact answer")
-CHOICE = Measure("choice", each(lambda item, record: bool(record.correct)), of="choice")
+EXACT = Measure(
+    "exact",
+    each(lambda item, record: bool(record.exact)),
+    title="exact answer",
+    note="An exact answer is the name and nothing else, and ended by the model itself; case and punctuation around it "
+    "do not count, and a line break ends it too (the paper of Frozen wants exactly the name, then end-of-sequence).",
+)
+CHOICE = Measure(
+    "choice",
+    each(lambda item, record: bool(record.correct)),
+    of="choice",
+    note="A choice takes the likeliest of the candidates, and is never mixed with what the model says by itself.",
+)

@@ -5,12 +5,14 @@ from pathlib import Path
 from typing import Any
 
 from lorgnette.evaluation.curves import Curve, Series
+from lorgnette.evaluation.items import counted
 from lorgnette.evaluation.made import SETTINGS
 from lorgnette.evaluation.report import Episodes, Gallery, Report, write_report
 from lorgnette.evaluation.results import Result
 from lorgnette.evaluation.slices import Sliced, by_field
 from lorgnette.evaluation.table import Line, percent, rows, write
 
+PAGE = "report.html"
 PICTURES, PROMPTS = 60, 12
 """Items shown of a line: pictures by themselves, and prompts."""
 
@@ -31,7 +33,7 @@ def keep(lines: Sequence[Line], folder: Path, made: Mapping[str, Any], *, by: st
     """
     slices = [] if by is None else [one for line in lines for one in by_field(line.result, by, line.label)]
     write(lines, folder, made, slices)
-    write_report(evaluation_page(lines, made, slices), folder / "report.html")
+    write_report(evaluation_page(lines, made, slices), folder / PAGE)
     return slices
 
 
@@ -71,7 +73,7 @@ def curves(lines: Sequence[Line]) -> list[Curve]:
     kinds: dict[str, list[Line]] = {}
     for line in lines:
         if line.shots is not None:
-            kinds.setdefault(line.label.removesuffix(f", {line.shots} shots"), []).append(line)
+            kinds.setdefault(line.label.removesuffix(f", {counted(line.shots, 'shot')}"), []).append(line)
     found = []
     for kind, some in kinds.items():
         for measure in some[0].result.measures:

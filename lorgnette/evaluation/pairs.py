@@ -77,7 +77,7 @@ def _paired(block: Block, a: dict[str, Prediction], b: dict[str, Prediction], *,
     same = [key for key in judged if a[key].asked == b[key].asked]
     if len(same) < len(judged):
         number = f"{len(judged) - len(same)} of {len(judged)} items were asked with another prompt in B"
-        notes.append(f"{number}: {'compared all the same' if any_prompt else 'left out'}.")
+        notes.append(f"{number}: {'compared all the same' if any_prompt else 'left out without --any-prompt'}.")
     kept = judged if any_prompt else same
     return Pair(*block, tuple(a[key] for key in kept), tuple(b[key] for key in kept), tuple(notes))
 

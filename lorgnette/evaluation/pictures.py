@@ -27,10 +27,10 @@ class Kept:
     file: str | None = None
 
 
-def shown(document: Document) -> list[Image]:
-    """The pictures of a document; of a clip the first frame, where it can be read."""
+def shown(*documents: Document) -> list[Image]:
+    """The pictures of documents, in order; of a clip the first frame, where it can be read."""
     found = []
-    for part in document.parts:
+    for part in (part for document in documents for part in document.parts):
         if isinstance(part, Image):
             found.append(part)
         elif isinstance(part, Video):

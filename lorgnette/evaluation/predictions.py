@@ -34,7 +34,7 @@ class Prediction:
         asked: a hash of the prompt, pictures included.
         question: the query alone as text, without the answer.
         accepted, targets, meta: of the item; of the metadata what JSON can hold.
-        pictures: of the query.
+        pictures: of the worked examples and the query, in the order of the prompt.
         rows: what the item contributes to every measure.
         figures: the measures among them that are no means of their rows.
         choices: those that judge a choice among candidates.
@@ -54,6 +54,11 @@ class Prediction:
     rows: Mapping[str, tuple[float, ...]]
     figures: tuple[str, ...]
     choices: tuple[str, ...]
+
+    @property
+    def own(self) -> tuple[Kept, ...]:
+        """The pictures of the query alone, which come last."""
+        return self.pictures[len(self.pictures) - places(self.question) :]
 
     def item(self) -> Item:
         """The item without its pictures: what a measure computes its rows from again, beside `record`."""
@@ -93,13 +98,18 @@ def predictions(line: str, result: Result, *, floor: bool = False) -> list[Predi
             item.accepted,
             item.query.targets or Targets(),
             {str(name): value for name, value in item.query.meta.items() if jsonable(value)},
-            tuple(map(keep, shown(item.query))),
+            tuple(map(keep, shown(*item.support, item.query))),
             {name: tuple(rows[i]) for name, rows in found.items()},
             figures,
             choices,
         )
         for i, (item, record) in enumerate(zip(result.task.items, result.records, strict=True))
     ]
+
+
+def places(text: str) -> int:
+    """How many pictures and clips stand in a prompt as text."""
+    return text.count("<image>") + text.count("<video>")
 
 
 def fingerprint(prompt: Document) -> str:
@@ -114,17 +124,20 @@ def fingerprint(prompt: Document) -> str:
 def located(path: Path) -> Path:
     """The file of predictions, given it, the folder of an evaluation, or of a run that holds one.
 
+    A run may hold those of the command that trained it, of `evaluate`, and of a `benchmark` each.
+
     Raises:
-        DataError: there is none, or several.
+        DataError: there is none, or several, of which none is taken to be meant.
     """
-    for place in (path, path / FILE, path / "evaluation" / FILE):
-        if place.is_file():
-            return place
-    if several := sorted(path.glob(f"evaluation/*/{FILE}")):  # one for each benchmark
-        if len(several) == 1:
-            return several[0]
-        names = ", ".join(str(place.parent.relative_to(path)) for place in several)
-        raise DataError(f"it holds several evaluations: {names}", where=path, fix="Give the folder of one.")
+    if path.is_file():
+        return path
+    found = [place for place in (path / FILE, path / "evaluation" / FILE) if place.is_file()]
+    found += sorted(path.glob(f"evaluation/*/{FILE}"))
+    if len(found) == 1:
+        return found[0]
+    if found:
+        names = ", ".join(str(place.relative_to(path)) for place in found)
+        raise DataError(f"it holds several evaluations: {names}", where=path, fix=f"Give one: {found[-1]}.")
     problem = "it holds no predictions" if path.exists() else "there is no such file or folder"
     raise DataError(problem, where=path, fix=f"Give the folder of an evaluation, or its {FILE}.")
 

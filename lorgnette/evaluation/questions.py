@@ -10,7 +10,7 @@ from lorgnette.data.source import Source
 from lorgnette.document import Document
 from lorgnette.errors import ConfigError, DataError
 from lorgnette.evaluation import facts
-from lorgnette.evaluation.items import Item, decoys, documents, draws
+from lorgnette.evaluation.items import Item, counted, decoys, documents, draws
 from lorgnette.evaluation.kinds import kind
 from lorgnette.evaluation.task import Task
 from lorgnette.evaluation.template import Template
@@ -96,7 +96,7 @@ def questions(
         ResourceError: the question needs an optional package.
     """
     if ways < 2 or shots < 0:
-        raise ConfigError(f"{ways} ways and {shots} shots", fix="At least two ways, and no negative shots.")
+        raise ConfigError(f"{ways} ways and {counted(shots, 'shot')}", fix="At least two ways, and no negative shots.")
     if limit < ways:
         problem = f"at most {limit} items, and a {ways}-way choice needs the answers of {ways}"
         raise ConfigError(problem, where=question.name, field="limit", fix=f"Give {ways} or more.")
@@ -140,7 +140,7 @@ def questions(
     if not items:
         problem = f"no picture has {ways - 1} wrong answers among those of {len(asked)} pictures"
         raise DataError(problem, where=question.name, fix="Give a larger source or limit, or fewer ways.")
-    note = f"{ways}-way choice, {shots} shots"
+    note = f"{ways}-way choice, {counted(shots, 'shot')}"
     return Task(name, tuple(items), 1 / ways, decoding=Decoding(max_tokens), note=note)
 
 

@@ -6,6 +6,7 @@ half of the items each; so is the order of the items.
 """
 
 import random
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,22 +18,26 @@ from lorgnette.errors import ConfigError, DataError
 from lorgnette.evaluation.items import draws
 from lorgnette.evaluation.pairs import pair
 from lorgnette.evaluation.pictures import data_uri, find
-from lorgnette.evaluation.predictions import Prediction, located, read
+from lorgnette.evaluation.predictions import Prediction, located, places, read
 from lorgnette.folders import replaced, write_json
 
 SCALES = ("fluency", "relevance", "correctness")
 KEY, FORMAT = "key.json", 1
-EDGE = 448
+EDGE, SMALL = 448, 96
+"""Pixels of the pictures of a query, and of what comes before it."""
+SHORT = 600
+"""Characters; longer prompts are folded."""
 
 
 @dataclass(frozen=True)
 class Study:
-    """What was drawn: `alike` items have the same answer by both and are not asked."""
+    """What was drawn: `alike` items have the same answer by both and are not asked; `notes` say what more to know."""
 
     raters: int
     items: int
     alike: int
     offered: int
+    notes: tuple[str, ...] = ()
 
 
 def export(
@@ -62,14 +67,19 @@ def export(
     if (folder / KEY).exists():
         raise ConfigError("this folder holds a study", where=folder, field="out", fix="Choose another.")
     files = located(a), located(b)
-    asked, alike, offered = _asked(files, task)
+    asked, alike, offered, notes = _asked(files, task)
     chosen = draws(seed, "rate").sample(asked, min(items, len(asked)))
     rng = draws(seed, "rate", *map(str, files))
     names = [f"{rng.getrandbits(48):012x}" for _ in chosen]
     study = f"{rng.getrandbits(48):012x}"
     shown = [
-        {"id": name, "pictures": _pictures(first, files[0].parent), "question": _question(first)}
-        for name, (first, _) in zip(names, chosen, strict=True)
+        {
+            "id": name,
+            "before": _before(*both, files[0].parent),
+            "pictures": [data_uri(find(kept, files[0].parent), EDGE) for kept in both[0].own],
+            "question": both[0].question.replace("<image>", " ").replace("<video>", " ").strip(),
+        }
+        for name, both in zip(names, chosen, strict=True)
     ]
     sides: dict[str, dict[str, str]] = {}
     with replaced(folder, KEY) as new:
@@ -91,32 +101,44 @@ def export(
             "sides": sides,
         }
         write_json(new / KEY, key)
-    return Study(raters, len(chosen), alike, offered)
+    return Study(raters, len(chosen), alike, offered, notes)
 
 
-def _asked(files: Sequence[Path], task: str | None) -> tuple[list[tuple[Prediction, Prediction]], int, int]:
-    """The pairs of answers that differ, the number of those that do not, and of both."""
+def _asked(
+    files: Sequence[Path], task: str | None
+) -> tuple[list[tuple[Prediction, Prediction]], int, int, tuple[str, ...]]:
+    """The pairs of answers that differ, the number of those that do not, and of both; what sets the two apart."""
     pairs, notes = pair(read(files[0]), read(files[1]), any_prompt=True)
     if task is not None and not any(task in (one.line, one.task) for one in pairs):
         known = sorted({one.line for one in pairs})
         raise ConfigError("both have no line of it", where=task, field="task", fix=f"Both have: {', '.join(known)}.")
-    both = [
+    opened = [
         found
         for one in pairs
         if task in (None, one.line, one.task)
         for found in zip(one.a, one.b, strict=True)
         if found[0].record.generated is not None and found[1].record.generated is not None
-        if (found[0].question, found[0].pictures) == (found[1].question, found[1].pictures)
-        if len(found[0].pictures) == sum(map(found[0].question.count, ("<image>", "<video>")))  # a film is not shown
     ]
+    alike = [(a, b) for a, b in opened if (a.question, a.own) == (b.question, b.own)]
+    both = [(a, b) for a, b in alike if len(a.pictures) == places(a.record.prompt)]  # a film is not shown
+    if len(alike) < len(opened):
+        notes.append(f"{len(opened) - len(alike)} of {len(opened)} items ask something else in B: left out.")
+    if other := sum(a.asked != b.asked for a, b in both):
+        notes.append(f"{other} of {len(both)} items were asked with another prompt in B: the query alone is shown.")
     asked = [found for found in both if _answer(found[0]) != _answer(found[1])]
     if not asked:
         problem = (
             f"no answers to compare: of {len(both)} items that both answered openly, and can be shown, none differ"
         )
-        fix = "Evaluate both on the same task, data and seed."
+        fix = (
+            ""
+            if both
+            else "Ask both in the same words."
+            if opened
+            else "Evaluate both on the same task, data and seed."
+        )
         raise DataError(" ".join([problem + ".", *notes]).rstrip("."), where=f"{files[0]}, {files[1]}", fix=fix)
-    return asked, len(both) - len(asked), len(both)
+    return asked, len(both) - len(asked), len(both), tuple(notes)
 
 
 def _halves(number: int, rng: random.Random) -> list[bool]:
@@ -135,12 +157,17 @@ def _answers(both: tuple[Prediction, Prediction], swap: bool) -> dict[str, str]:
     return {"left": _answer(left), "right": _answer(right)}
 
 
-def _question(prediction: Prediction) -> str:
-    return prediction.question.replace("<image>", " ").replace("<video>", " ").strip()
-
-
-def _pictures(prediction: Prediction, folder: Path) -> list[str]:
-    return [data_uri(find(kept, folder), EDGE) for kept in prediction.pictures]
+def _before(a: Prediction, b: Prediction, folder: Path) -> dict[str, Any] | None:
+    """What stands in the prompt before the query, its texts and pictures in order; None where the prompts differ."""
+    text = a.record.prompt.removesuffix(a.question)
+    if a.asked != b.asked or not text.strip():
+        return None
+    pictures = iter(a.pictures)
+    parts = [
+        (data_uri(find(next(pictures), folder), SMALL), "") if part in ("<image>", "<video>") else ("", part)
+        for part in re.split("(<image>|<video>)", text)
+    ]
+    return {"parts": parts, "short": len(text) <= SHORT}
 
 
 def _told(a: Prediction, b: Prediction) -> dict[str, str]:

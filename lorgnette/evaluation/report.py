@@ -12,7 +12,7 @@ from lorgnette.evaluation.curves import Curve, svg
 from lorgnette.evaluation.results import Result
 from lorgnette.evaluation.slices import LEGEND as SLICES_LEGEND
 from lorgnette.evaluation.slices import Sliced, alike
-from lorgnette.evaluation.table import LEGEND, MARKS, Line, floor_names, percent, rows, save
+from lorgnette.evaluation.table import MARKS, Line, floor_names, legend, percent, rows, save
 
 
 @dataclass(frozen=True, eq=False)
@@ -102,7 +102,7 @@ def write_report(report: Report, path: Path) -> None:
         rows=found,
         floors=floor_names(found),
         marks=MARKS,
-        legend=LEGEND,
+        legend=legend(report.lines),
         percent=percent,
         galleries=[
             (one, cards(one.result, one.measure, one.number, errors_first=one.errors_first)) for one in report.galleries

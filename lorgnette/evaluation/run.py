@@ -17,7 +17,7 @@ from lorgnette.evaluation.task import LINE, Task
 from lorgnette.incontext.requests import Answers, Reply, Request
 
 Progress = Callable[[int, int], None]
-"""Called with the number of items answered, and of all."""
+"""Called with the number of items answered, and of all: first with those that are known, then after every answer."""
 
 
 def evaluate(
@@ -84,6 +84,8 @@ def evaluate_all(
             if progress is not None:
                 progress(done, len(asked))
 
+    if progress is not None:
+        progress(done, len(asked))
     try:
         model.run(requests, told)
     except ContextError as error:

@@ -2,7 +2,7 @@
 
 from lorgnette.data.scenes import Scenes
 from lorgnette.errors import ConfigError
-from lorgnette.evaluation.items import Item, draws
+from lorgnette.evaluation.items import Item, counted, draws
 from lorgnette.evaluation.normalise import plain, vqa
 from lorgnette.evaluation.task import Task
 from lorgnette.prompts import answer
@@ -39,7 +39,9 @@ def scene_tasks(
             rest = rest[number:]
         if number < members or len(rest) < shots:
             fix = "Give longer sets of the same kinds, or ask for fewer shots."
-            raise ConfigError(f"too few scenes for {shots} shots of {name!r}", where=source.family.name, fix=fix)
+            raise ConfigError(
+                f"too few scenes for {counted(shots, 'shot')} of {name!r}", where=source.family.name, fix=fix
+            )
         items = []
         for j, i in enumerate(asked[:number]):
             query = source[i]
@@ -63,7 +65,7 @@ def scene_tasks(
             1 / members,
             eos=not items[0].query.meta["question"],
             normalise=vqa if source.words.language == "en" else plain,
-            note=f"{members}-way choice, {shots} shots, {source.split} concepts",
+            note=f"{members}-way choice, {counted(shots, 'shot')}, {source.split} concepts",
         )
         tasks.append(task)
     return tasks

@@ -20,11 +20,9 @@ if TYPE_CHECKING:
 
 Standing = Literal["below", "level", "above"]
 MARKS = {"below": "", "level": "≈", "above": "▲"}
-LEGEND = (
-    "Per cent, with 95 % intervals. ▲ floor above the model; ≈ no difference shown (paired interval holds zero). "
-    "An exact answer is the name and nothing else, and ended by the model itself; case and punctuation around it do "
-    "not count, and a line break ends it too (the paper of Frozen wants exactly the name, then end-of-sequence)."
-)
+RESULTS = "results.json"
+INTERVALS = "Per cent, with 95 % intervals."
+FLOORS = "▲ floor above the model; ≈ no difference shown (paired interval holds zero)."
 
 
 @dataclass(frozen=True)
@@ -54,7 +52,7 @@ class Line:
     """A model's result and those of its floors on the same items; open-ended and choice make a row each.
 
     Attributes:
-        shots: the worked examples, where the line is a point of a curve; its label then ends in ", N shots".
+        shots: the worked examples, where the line is a point of a curve; its label then ends in ", 4 shots".
     """
 
     label: str
@@ -100,11 +98,18 @@ def rows(lines: Sequence[Line]) -> list[Row]:
     ]
 
 
+def legend(lines: Sequence[Line]) -> str:
+    """What a reader of the lines' table must know: of floors where there are any, and of the measures that it shows."""
+    notes = [measure.note for line in lines for measure in line.result.measures.values()]
+    floors = FLOORS if floor_names(rows(lines)) else ""
+    return " ".join(filter(None, dict.fromkeys([INTERVALS, floors, *notes])))
+
+
 def console_table(lines: Sequence[Line], *, title: str = "") -> rich.table.Table:
     """The table for a terminal; the same figures as the report's."""
     found = rows(lines)
     names = floor_names(found)
-    table = rich.table.Table(title=title or None, caption=LEGEND, caption_justify="left")
+    table = rich.table.Table(title=title or None, caption=legend(lines), caption_justify="left")
     table.add_column("", overflow="fold")
     table.add_column("items", justify="right")
     for name in ("model", *names):
@@ -136,7 +141,8 @@ def write(
     """Writes the figures, every answer, and the pictures that were asked about.
 
     `results.json` holds the rows of the table, those by a field of the metadata, and what they were made with;
-    `predictions.jsonl` every record of the models and their floors; `pictures.zip` the pictures that are no files.
+    `predictions.jsonl` every record of the models and their floors; `pictures.zip` the pictures of the prompts that are
+    no files.
 
     Args:
         made: what repeats it (`evaluation.made`).
@@ -153,15 +159,15 @@ def write(
         for prediction in predictions(line.label, result, floor=result is not line.result)
     ]
     save(folder / FILE, "".join(_json(prediction.as_json()) + "\n" for prediction in found))
-    asked = (picture for line in lines for item in line.result.task.items for picture in shown(item.query))
-    save(folder / ARCHIVE, archive(asked))
+    items = (item for line in lines for item in line.result.task.items)
+    save(folder / ARCHIVE, archive(picture for item in items for picture in shown(*item.support, item.query)))
     # Figures come last: should a measure fail, every answer is there to be judged again.
     told = {
         "rows": [asdict(row) for row in rows(lines)],
         "slices": [asdict(one) for one in slices],
         "made": made or {},
     }
-    save(folder / "results.json", _json(told, indent=1) + "\n")
+    save(folder / RESULTS, _json(told, indent=1) + "\n")
 
 
 def save(path: Path, content: str | bytes) -> None:

@@ -172,7 +172,8 @@ def _first(documents: Iterable[Document], query: Document, shots: int) -> tuple[
 def _enough(chosen: Sequence[Document], query: Document, shots: int) -> tuple[Document, ...]:
     if len(chosen) < shots:
         raise DataError(
-            f"{shots} worked examples are wanted, and the support has {len(chosen)} that are not its own",
+            f"{shots} worked examples are wanted, and the support has {len(chosen)} besides the query and duplicates "
+            "of its picture, which are left out",
             where=query.key,
             fix="Give a larger support set, or ask for fewer shots.",
         )

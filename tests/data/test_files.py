@@ -266,6 +266,11 @@ def test_paths_that_are_no_data(folder):
     jsonl(folder, {"image": "cat.png", "caption": "a"})
     with pytest.raises(DataError, match=r"no such file or folder\. Did you mean 'captions\.jsonl'"):
         open_pictures(folder / "caption.jsonl")
+    (folder / "questions_val2014.jsonl").write_text("")
+    with pytest.raises(DataError, match=r"train2014\.jsonl: no such file or folder\. Check the path\.$"):
+        open_pictures(folder / "questions_train2014.jsonl")
+    with pytest.raises(DataError, match=r"Did you mean 'questions_val2014\.jsonl'"):
+        open_pictures(folder / "question_val2014.jsonl")
     with pytest.raises(DataError, match=r"There is no folder"):
         open_pictures(folder / "x" / "y.csv")
     with pytest.raises(DataError, match=r"a file of type \.png"):

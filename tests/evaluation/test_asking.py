@@ -140,7 +140,8 @@ def test_zero_shots_may_be_two_examples_without_pictures(queries: list[Document]
     assert shown.count("<image>") == 1
     assert shown.count("This is a thing") == 2
     assert "without their pictures" in text.note
-    assert "without" not in few_shot(toy, 2, zero="text").note
+    assert few_shot(toy, 2, zero="text").note == "2 shots"
+    assert few_shot(toy, 1).note == "1 shot"
 
 
 def test_a_blind_task_shows_black(queries: list[Document], pool: list[Document]) -> None:
@@ -180,7 +181,7 @@ def test_a_killed_evaluation_goes_on(queries: list[Document], pool: list[Documen
         rest, task, journal=Journal(tmp_path, model="m"), progress=lambda done_, all_: done.append((done_, all_))
     )
     assert rest.asked == 4
-    assert done == [(6, 9), (7, 9), (8, 9), (9, 9)]
+    assert done == [(5, 9), (6, 9), (7, 9), (8, 9), (9, 9)]
     assert resumed.records == evaluate(Rule(lambda request, text: float(len(text))), task).records
     assert all(json.loads(line) for line in path.read_text().splitlines())
     again = Rule(lambda request, text: 0.0)
@@ -191,13 +192,26 @@ def test_a_killed_evaluation_goes_on(queries: list[Document], pool: list[Documen
     assert other.asked == 9, "another prompt is another question"
 
 
+def test_what_is_known_from_before_is_said_and_has_no_speed(
+    queries: list[Document], pool: list[Document], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    tasks = [few_shot(benchmark(queries, pool), 1)]
+    model = Rule(lambda request, text: float(len(text)))
+    asking.ask_all(model, tasks, tmp_path, "m")
+    assert "known" not in capsys.readouterr().err
+    asking.ask_all(model, tasks, tmp_path, "m")
+    shown = capsys.readouterr().err
+    assert "9 of 9 answers are known from before." in shown
+    assert "answers/s" not in shown
+
+
 def test_a_journal_is_of_one_model_and_whole(tmp_path: Path) -> None:
     Journal(tmp_path, model="a").close()
     (tmp_path / "answers-00000.jsonl").write_text(
         '{"model": "a", "asked": "x", "generated": null, "ended": null, "scores": [1.0]}\n'
     )
     assert Journal(tmp_path, model="a")["x"].scores == (1.0,)
-    with pytest.raises(ConfigError, match="answers of another model"):
+    with pytest.raises(ConfigError, match=r"answers of another model\. Choose another folder with --out"):
         Journal(tmp_path, model="b")
     with pytest.raises(ConfigError, match="model: answers are kept of a model without a name"):
         Journal(tmp_path)

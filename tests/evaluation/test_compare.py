@@ -8,15 +8,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 from pretend import LENGTHS, captions, evaluation, ratio, said
+from rich.console import Console
 
 from lorgnette import verdicts
 from lorgnette.cli import main
 from lorgnette.document import Document
 from lorgnette.errors import ConfigError, DataError
 from lorgnette.evaluation.compare import Compared, Comparison, compare
+from lorgnette.evaluation.comparison import console_table
 from lorgnette.evaluation.contributions import Contributions
 from lorgnette.evaluation.intervals import paired, paired_p, sign_test
-from lorgnette.evaluation.predictions import predictions, read
+from lorgnette.evaluation.predictions import located, predictions, read
 from lorgnette.evaluation.results import Result
 from lorgnette.evaluation.results import subset as part
 from lorgnette.evaluation.task import Task
@@ -116,7 +118,8 @@ def test_other_prompts_stand_aside_unless_asked_for(task: Task, tmp_path: Path) 
     assert "10 of 30 items were asked with another prompt in B: left out" in found.notes[0]
     assert one(compare(first, second, any_prompt=True), "exact").difference.number == 30
     third = evaluation(tmp_path / "c", said(replace(task, end="|", blind=True), lambda i: i < 12))
-    with pytest.raises(DataError, match=r"no item of the one pairs .* 30 of 30 items were asked with another prompt"):
+    told = r"no item of the one pairs .* 30 of 30 items were asked with another prompt .* same with --any-prompt\.$"
+    with pytest.raises(DataError, match=told):
         compare(first, third)
     notes = compare(first, third, any_prompt=True).notes
     assert any("blind was False in A, True in B" in note for note in notes), "pictures count too"
@@ -175,6 +178,18 @@ def test_by_a_field(queries: Documents, tmp_path: Path) -> None:
         compare(first, second, by="brush")
 
 
+def test_numbers_are_whole_at_80_columns(two: Two) -> None:
+    console = Console(width=80)
+    with console.capture() as capture:
+        console.print(console_table(compare(*two, by="style")))
+    shown = capture.get()
+    assert "line 0, exact " in shown
+    for figure in ("67 [50–83]", "47 [30–67]", "+20.0 [+0.0,+40.0]", "0.059", "8:2"):
+        assert figure in shown
+    assert "…" not in shown
+    assert all(row.count("[") == row.count("]") for row in shown.splitlines()), "no interval is broken"
+
+
 def test_every_measure_is_computed_again_from_the_file(task: Task, tmp_path: Path) -> None:
     result = said(task, lambda i: i % 2 == 0)
     found = read(evaluation(tmp_path, result) / "predictions.jsonl")
@@ -227,9 +242,19 @@ def test_the_command(
     evaluation(folder / "evaluation/vqa", said(task, bool))
     assert run(["compare", str(folder), str(two[0])], capsys)[0] == 0, "a run that holds one benchmark"
     evaluation(folder / "evaluation/memes", said(task, bool))
-    assert "several evaluations: evaluation/memes, evaluation/vqa" in run(["compare", str(folder), "x"], capsys)[2]
-    evaluation(folder / "evaluation", said(task, bool))
-    assert run(["compare", str(folder), str(two[0])], capsys)[0] == 0, "a run that holds an evaluation"
+    named = "several evaluations: evaluation/memes/predictions.jsonl, evaluation/vqa/predictions.jsonl. Give one: "
+    assert named in run(["compare", str(folder), "x"], capsys)[2]
+
+
+def test_a_run_that_holds_its_own_evaluation_and_a_later_one_is_not_guessed_at(
+    two: Two, task: Task, tmp_path: Path
+) -> None:
+    run = evaluation(tmp_path / "run", said(task, bool))
+    assert located(run) == run / "predictions.jsonl"
+    later = evaluation(run / "evaluation", said(task, lambda i: i < 3)) / "predictions.jsonl"
+    with pytest.raises(DataError, match=r"evaluations: predictions\.jsonl, evaluation/predictions\.jsonl\. Give"):
+        compare(run, two[0])
+    assert located(run / "evaluation") == located(later) == later
 
 
 @pytest.mark.parametrize(
@@ -240,7 +265,10 @@ def test_the_command(
         (["a", "torn"], "torn/predictions.jsonl:2: it is damaged"),
         (["a", "old"], "old/predictions.jsonl:1: it lacks 'floor'"),
         (["a", "other"], "no item of the one pairs with one of the other: Only A was asked line 0"),
-        (["a", "b", "--measure", "beauty"], "Both have: choice, exact, length"),
+        (
+            ["a", "b", "--measure", "choise"],
+            "lorgnette: measure: no measure 'choise'; both have choice, exact, length. Did",
+        ),
         (["a", "b", "--by", "brush"], "brush: by: no item has this field"),
     ],
 )

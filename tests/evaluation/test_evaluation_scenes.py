@@ -60,7 +60,7 @@ def test_captions_are_compared_whole():
 
 
 def test_too_short_a_set_is_named():
-    with pytest.raises(ConfigError, match="clips: too few scenes for 1 shots of 'action'"):
+    with pytest.raises(ConfigError, match="clips: too few scenes for 1 shot of 'action'"):
         scene_tasks(Scenes(CLIPS, length=16, size=96, kinds=["action"]), support=Scenes(VQA, size=96), shots=1)
     with pytest.raises(ConfigError, match="too few scenes for 9 shots"):
         scene_tasks(Scenes(VQA, length=64, size=96), shots=9)

@@ -1,5 +1,6 @@
 """The page of an evaluation: errors first, prompts in full, curves over shots, how it was asked; and nothing else's."""
 
+import html
 import re
 from dataclasses import replace
 from pathlib import Path
@@ -12,12 +13,16 @@ from lorgnette.document import Document, Image, Text, Video
 from lorgnette.evaluation import pages
 from lorgnette.evaluation.captioning import captioning
 from lorgnette.evaluation.cards import BARS, cards, prompts
+from lorgnette.evaluation.items import counted
 from lorgnette.evaluation.made import command_line, made
-from lorgnette.evaluation.measures import Measure, each
+from lorgnette.evaluation.measures import CHOICE, EXACT, Measure, each
+from lorgnette.evaluation.official.figures import VQA_ACCURACY
 from lorgnette.evaluation.pages import curves, evaluation_page
 from lorgnette.evaluation.pictures import find, keep, shown
 from lorgnette.evaluation.report import write_report
-from lorgnette.evaluation.table import Line, write
+from lorgnette.evaluation.results import Result
+from lorgnette.evaluation.run import record
+from lorgnette.evaluation.table import Line, legend, write
 from lorgnette.evaluation.task import Task
 
 Documents = list[Document]
@@ -29,7 +34,9 @@ def lines(pool: Documents, queries: Documents) -> list[Line]:
     for shots in (0, 1, 2):
         task = captioning(queries, support=pool, shots=shots, ways=5)
         blind = said(task, lambda i: i < 5, "test-blind")
-        found.append(Line(f"captions, {shots} shots", said(task, lambda i, k=shots: i < 9 + 9 * k), (blind,), shots))  # type: ignore[misc]
+        found.append(
+            Line(f"captions, {counted(shots, 'shot')}", said(task, lambda i, k=shots: i < 9 + 9 * k), (blind,), shots)
+        )  # type: ignore[misc]
     return found
 
 
@@ -67,6 +74,36 @@ def test_measures_between_right_and_wrong_show_their_number(lines: list[Line]) -
     assert (first.right, first.number) == (False, "0.33")
     second = cards(result, "points", 30, errors_first=True)[-1].said
     assert (second.right, second.number) == (None, "7")
+
+
+def test_a_table_explains_the_measures_that_it_shows(lines: list[Line], tmp_path: Path) -> None:
+    def page(*measures: Measure, floors: bool = True) -> str:
+        line = lines[1]
+        result, blind = (replace(r, task=replace(r.task, measures=measures)) for r in (line.result, line.floors[0]))
+        line = replace(line, result=result, floors=(blind,) if floors else ())
+        write_report(evaluation_page([line], {}), tmp_path / "report.html")
+        text = " ".join((tmp_path / "report.html").read_text(encoding="utf-8").split())
+        assert html.escape(legend([line])) in text
+        return text
+
+    both = page(EXACT, CHOICE)
+    assert all(told in both for told in ("An exact answer is", "A choice takes", "▲ floor above", "Bars: how"))
+    alone = page(Measure("share", each(lambda item, record: 1.0)), floors=False)
+    assert not any(told in alone for told in ("An exact answer is", "A choice takes", "▲ floor above", "VQA accuracy"))
+    vqa = page(replace(VQA_ACCURACY, rows=EXACT.rows))
+    assert "where all say “yes”, “Yes.” is wrong" in vqa
+    assert "An exact answer" not in vqa
+
+
+def test_bars_are_explained_where_there_are_candidates(queries: Documents, pool: Documents, tmp_path: Path) -> None:
+    task = captioning(queries, support=pool, shots=1, ways=5)
+    task = replace(task, items=tuple(replace(item, candidates=()) for item in task.items))
+    records = [record(task, item, generated="a thing", ended=True) for item in task.items]
+    line = Line("captions, 1 shot", Result(task, tuple(records)))
+    write_report(evaluation_page([line], {}), tmp_path / "report.html")
+    text = (tmp_path / "report.html").read_text(encoding="utf-8")
+    assert "the prompt as text" in text
+    assert "Bars:" not in text
 
 
 def test_prompts_show_what_everyone_said(lines: list[Line]) -> None:

@@ -1,5 +1,6 @@
 """Human evaluation: pages that give nothing away, ratings that are read back, and agreement as published."""
 
+import html
 import json
 import re
 from collections.abc import Callable
@@ -10,14 +11,18 @@ from typing import Any
 import numpy as np
 import pytest
 from pretend import captions, evaluation, said
+from rich.console import Console
 
 from lorgnette.cli import main
 from lorgnette.document import Document
 from lorgnette.errors import ConfigError, DataError
 from lorgnette.evaluation.agreement import alpha
-from lorgnette.evaluation.preference import Preference, judge
-from lorgnette.evaluation.rating import SCALES, export
+from lorgnette.evaluation.captioning import captioning
+from lorgnette.evaluation.pictures import data_uri
+from lorgnette.evaluation.preference import Preference, console_tables, judge
+from lorgnette.evaluation.rating import SCALES, SMALL, export
 from lorgnette.evaluation.ratings import collect
+from lorgnette.evaluation.task import Task
 
 Documents = list[Document]
 Two = tuple[Path, Path]
@@ -89,6 +94,55 @@ def test_a_page_gives_nothing_away(two: Two, study: Path) -> None:
         assert page.count('type="radio"') == 12 * (3 + 2 * 5 * len(SCALES))
         assert set(re.findall(r'<section id="i(\w+)"', page)) == set(key["items"])
         assert "prefers-color-scheme: dark" in page
+
+
+def few(queries: Documents, pool: Documents, **changed: Any) -> Task:
+    """Two worked examples and an induction before every query."""
+    task = captioning(queries, support=pool, shots=2, ways=5)
+    return replace(task, items=tuple(replace(item, **changed) for item in task.items))
+
+
+def pages(study: Path) -> list[str]:
+    page = (study / "page-1.html").read_text()
+    return page.split("<section id=")[1:-1]
+
+
+def test_a_page_shows_the_whole_prompt_in_order(queries: Documents, pool: Documents, tmp_path: Path) -> None:
+    task = few(queries, pool, induction="Name it.")
+    first = evaluation(tmp_path / "a", said(task, lambda i: False))
+    second = evaluation(tmp_path / "b", said(task, lambda i: False, wrong="another"))
+    export(first, second, tmp_path / "study", items=5)
+    key = json.loads((tmp_path / "study/key.json").read_text())
+    items = {item.query.key: item for item in task.items}
+    for block in pages(tmp_path / "study"):
+        item = items[key["items"][block[2:14]]["key"]]
+        before = html.unescape(block.split('<div class="before">')[1].split("</div>")[0])
+        told = [document.text for document in item.support]
+        assert re.sub("<img.*?>", "@", before) == f"Name it.\n@{told[0]}\n@{told[1]}\n"
+        pictures = [data_uri(document.images[0], SMALL) for document in item.support]
+        assert [len(one) for one in re.findall('src="(.*?)"', before)] == pytest.approx(
+            list(map(len, pictures)), rel=0.3
+        )
+        assert "<details open>" in block
+        assert block.split('<div class="pictures">')[1].split("</div>")[0].count("<img") == 1, "the query's own"
+    long = few(queries, pool, induction="Name it. " * 100)
+    folders = [evaluation(tmp_path / name, said(long, lambda i: False, wrong=name)) for name in ("c", "d")]
+    export(*folders, tmp_path / "long", items=5)
+    assert all("<details>" in block for block in pages(tmp_path / "long"))
+
+
+def test_other_prompts_are_told_and_not_shown(
+    queries: Documents, pool: Documents, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    first = evaluation(tmp_path / "a", said(few(queries, pool), lambda i: False))
+    second = evaluation(tmp_path / "b", said(few(queries, pool, induction="Look:"), lambda i: False, wrong="another"))
+    main(["rate", str(first), str(second), "--out", str(tmp_path / "study")])
+    told = "30 of 30 items were asked with another prompt in B: the query alone is shown."
+    assert told in capsys.readouterr().out
+    assert not any("<details" in block for block in pages(tmp_path / "study"))
+    same = evaluation(tmp_path / "c", said(few(queries, pool, induction="Look:"), lambda i: False))
+    with pytest.raises(DataError, match=re.escape(told.rstrip("."))):
+        export(first, same, tmp_path / "none")
 
 
 def test_sides_and_orders_are_drawn_for_every_rater(study: Path) -> None:
@@ -177,6 +231,18 @@ def test_preferences_by_hand(study: Path) -> None:
     assert found.agreement.value == pytest.approx(alpha(by_hand, "nominal").value)
     assert found.scales[0].a.value == pytest.approx(3)
     assert found.scales[0].difference.value == pytest.approx(0)
+
+
+def test_means_are_whole_at_80_columns(study: Path) -> None:
+    for rater in (1, 2, 3):
+        rated(study, rater, lambda name, a, b: ("a", 5, 2))
+    console = Console(width=80)
+    with console.capture() as capture:
+        for table in console_tables(judged(study)):
+            console.print(table)
+    rows = [row for row in capture.get().splitlines() if "[" in row]
+    assert len(rows) == 1 + len(SCALES)
+    assert all(row.count("[") == row.count("]") and "…" not in row for row in rows)
 
 
 def test_unfinished_files_are_named_and_count(study: Path) -> None:

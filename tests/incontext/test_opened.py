@@ -48,7 +48,7 @@ def test_any_model_of_transformers_is_asked_by_the_commands(tmp_path: Path, caps
         ]
     )
     assert (tmp_path / "out" / "report.html").is_file()
-    assert "captions, 1 shots" in capsys.readouterr().out
+    assert "captions, 1 shot" in capsys.readouterr().out
     assert opened(folder)[1] == identity
     weights = folder / "model.safetensors"
     weights.write_bytes(weights.read_bytes()[:-1] + b"\x01")

@@ -11,9 +11,10 @@ import torch
 from torch.distributed.checkpoint.hf_storage import HuggingFaceStorageWriter
 from toy import Letters, build, layout, toy_run
 
-from lorgnette import folders
+from lorgnette import folders, hub
 from lorgnette.errors import CheckpointError, ResourceError
 from lorgnette.policy import Frozen, Learn, apply
+from lorgnette.saved import locate, theirs
 from lorgnette.training import checkpoint, load, loop, saving, train
 from lorgnette.training.checkpoint import identify, learnt, save
 from lorgnette.training.progress import Metrics
@@ -153,6 +154,20 @@ def test_a_name_that_neither_the_disk_nor_the_hub_knows(monkeypatch):
     monkeypatch.setattr("huggingface_hub.HfApi.model_info", unreachable)
     with pytest.raises(CheckpointError, match=r"some/model: there is no such folder, and the hub .* \(no route\)"):
         load("some/model")
+
+
+def test_a_folder_that_is_not_there_is_not_looked_for_on_the_hub(monkeypatch, tmp_path):
+    def asked(*_: object, **__: object) -> str:
+        raise AssertionError("the hub was asked")
+
+    monkeypatch.setattr(hub, "fetch", asked)
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "runs/smoke").mkdir(parents=True)
+    assert theirs("runs/smokey") is None
+    with pytest.raises(CheckpointError, match=r"^runs/smokey: there is no such folder. Did you mean runs/smoke\?$"):
+        locate("runs/smokey")
+    with pytest.raises(CheckpointError, match=r"^runs/else: there is no such folder$"):
+        locate("runs/else")
 
 
 def full(path: Path) -> OSError:

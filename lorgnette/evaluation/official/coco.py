@@ -5,6 +5,10 @@ As he published it, or as BLIP and LAVIS pass it on (`image` below the folder; `
     dataset_coco.json          or  coco_karpathy_train.json, coco_karpathy_val.json, coco_karpathy_test.json
     train2014/COCO_train2014_000000000009.jpg, ...
     val2014/COCO_val2014_000000000042.jpg, ...
+
+    {"images": [{"cocoid": 42, "filepath": "val2014", "filename": "COCO_val2014_000000000042.jpg", "split": "test",
+      "sentences": [{"raw": "A man on a small moped."}, ...]}, ...]}
+    [{"image": "val2014/COCO_val2014_000000000042.jpg", "caption": ["A man on a small moped.", ...]}, ...]
 """
 
 from pathlib import Path

@@ -46,7 +46,13 @@ CIDER = Measure("CIDEr-D", _judged(cider.cider_d, _references))
 """From 0 to 10; Flamingo and OpenFlamingo write a hundred times as much."""
 BLEU4 = Measure("BLEU-4", _judged(bleu.statistics, _references), bleu.bleu)
 ROUGE_L = Measure("ROUGE-L", _judged(rouge.rouge_l, _references))
-VQA_ACCURACY = Measure("VQA accuracy", _judged(vqa.accuracy, _people))
+VQA_ACCURACY = Measure(
+    "VQA accuracy",
+    _judged(vqa.accuracy, _people),
+    note="VQA accuracy is min(1, people who gave the answer / 3), each person being left out in turn. As in the "
+    "official script, case, punctuation and articles count for nothing only where the people differ: where all say "
+    "“yes”, “Yes.” is wrong.",
+)
 
 
 def _same(item: Item, record: Record) -> float:
@@ -105,9 +111,9 @@ def _within(k: int) -> Rows:
     return each(judge)
 
 
-TOP1 = replace(CHOICE, title="top-1")
+TOP1 = replace(CHOICE, title="top-1", note="")
 TOP5 = Measure("top-5", _within(5), of="choice")
-R1 = replace(CHOICE, title="R@1")
+R1 = replace(CHOICE, title="R@1", note="")
 R5 = Measure("R@5", _within(5), of="choice")
 R10 = Measure("R@10", _within(10), of="choice")
 

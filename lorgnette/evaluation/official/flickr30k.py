@@ -3,6 +3,9 @@
     dataset_flickr30k.json     or  results_20130124.token, and train.txt, val.txt, test.txt: one picture's number a line
     flickr30k-images/1000092795.jpg, ...
 
+    {"images": [{"filename": "1000092795.jpg", "split": "train", "sentences": [{"raw": "Two young guys."}, ...]}, ...]}
+    1000092795.jpg#0<tab>Two young guys.
+
 The pictures of the first file are named under `filename`, those of the lists by their number.
 """
 

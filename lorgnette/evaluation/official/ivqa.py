@@ -1,7 +1,10 @@
 """iVQA (Yang et al. 2021, arXiv:2012.00451): questions about instruction videos, each answered by five people.
 
-    train.csv, val.csv, test.csv: with `video_id`, `question`, `answer1` to `answer5`
+    train.csv, val.csv, test.csv
     video/{video_id}.mp4
+
+    video_id,start,end,question,answer1,answer2,answer3,answer4,answer5
+    FZMLBsv63x4,0,9,What is used?,spoon,spoon,spoon,spoon,ladle
 
 The authors publish features of clips, by `video_id` alone; the clips are expected under the same name.
 """

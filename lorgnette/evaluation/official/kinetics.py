@@ -1,7 +1,10 @@
 """Kinetics-400, -600 and -700 (Kay et al. 2017, arXiv:1705.06950): what is done in a clip of ten seconds.
 
-    train.csv, validate.csv (or val.csv), test.csv: label,youtube_id,time_start,time_end,split
+    train.csv, validate.csv (or val.csv), test.csv
     train/-3B32lodo2M_000059_000069.mp4, ..., val/..., test/...
+
+    label,youtube_id,time_start,time_end,split
+    abseiling,--GkrdYZ9Tc,0,10,train
 
 Clips lie and are named as CVDF distributes them; the authors publish the lists only.
 """

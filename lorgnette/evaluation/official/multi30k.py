@@ -4,7 +4,9 @@
     data/task1/image_splits/train.txt, val.txt, ...    the picture of each line; COCO's with `#` and a caption's number
     flickr30k-images/1000092795.jpg, ...
 
-Line by line the files belong together.
+Line by line the files belong together:
+
+    1007129816.jpg    A man in an orange hat.    Ein Mann mit einem orangefarbenen Hut.
 """
 
 from pathlib import Path

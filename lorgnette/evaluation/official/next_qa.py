@@ -1,7 +1,8 @@
 """NExT-QA (Xiao et al. 2021, arXiv:2105.08276): why and how of clips, asked openly and by choice.
 
-train.csv, val.csv, test.csv: video,frame_count,width,height,question,answer,qid,type
-    by choice also a0 to a4, and the number of one of them as the answer
+train.csv, val.csv, test.csv, by choice also with a0 to a4, and the number of one of them as the answer
+    video,frame_count,width,height,question,answer,qid,type
+    5772591393,1152,640,360,where are they,house,2,DL
 add_reference_answer_test.json    {"5772591393": {"2": "home", ...}, ...}: a second answer to open questions
 map_vid_vidorID.json              {"4010069381": "1164/3238737531", ...}: where a clip lies
 NExTVideo/1164/3238737531.mp4, ...

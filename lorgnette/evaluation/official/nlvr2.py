@@ -1,7 +1,10 @@
 """NLVR2 (Suhr et al. 2019, arXiv:1811.00491): whether a statement is true of two pictures.
 
-    train.json, dev.json, test1.json    (or in data/): one object a line, with `identifier`, `sentence` and `label`
+    train.json, dev.json, test1.json    (or in data/): one object a line
     images/train/77/train-10108-0-img0.png, dev/dev-850-0-img0.png, test1/..., each with its img1
+
+    {"identifier": "dev-850-0-0", "sentence": "There are two dogs.", "label": "False"}
+    {"identifier": "train-10108-0-1", "sentence": "A dog sits.", "label": "True", "directory": 77}
 
 The pictures of "dev-850-0-0" are "dev-850-0-img0.png" and "dev-850-0-img1.png"; a record of the training part names
 their `directory`.

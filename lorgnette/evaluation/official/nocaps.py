@@ -4,6 +4,9 @@
     val/0013ea2087020901.jpg, ...    (or images/)
     coco/                            what `coco` reads
 
+    {"images": [{"id": 0, "file_name": "0013ea2087020901.jpg", "domain": "near-domain"}, ...],
+     "annotations": [{"image_id": 0, "caption": "A baby is standing in front of a house."}, ...]}
+
 The test part's captions are not published.
 """
 

@@ -1,7 +1,10 @@
 """RareAct (Miech et al. 2020, arXiv:2008.01018): unusual actions, such as to cut a laptop.
 
-    rareact.csv: id,video_id,start,end,class_id,verb,noun,annotation
+    rareact.csv
     clips/0.mp4, ...
+
+    id,video_id,start,end,class_id,verb,noun,annotation
+    0,7frRY7aGwMU,50,60,0,cut,laptop,1
 
 A record asks of the seconds from `start` to `end` whether they show an action: `annotation` is 1 where they do, 2 or 3
 where only the verb or only the noun is right, 4 where both are there but not together, 0 where neither is. Cut out, and

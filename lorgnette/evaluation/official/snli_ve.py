@@ -1,9 +1,14 @@
 """SNLI-VE (Xie et al. 2019, arXiv:1901.06706): whether a picture of Flickr30k entails a sentence.
 
-snli_ve_train.jsonl, snli_ve_dev.jsonl, snli_ve_test.jsonl: with `pairID`, `sentence2`, `gold_label`, and the picture
-    as `Flickr30K_ID` ("2407214681") or, in other versions of the release, `Flikr30kID` ("2407214681.jpg"); what SNLI
-    has in the picture's place, `sentence1`, is kept as `premise` in the metadata
-flickr30k-images/2407214681.jpg, ...
+    snli_ve_train.jsonl, snli_ve_dev.jsonl, snli_ve_test.jsonl
+    flickr30k-images/1007129816.jpg, ...
+
+    {"pairID": "1007129816.jpg#0r1e", "Flickr30K_ID": "1007129816", "sentence2": "The man is wearing glasses.",
+     "gold_label": "entailment"}
+
+In other versions of the release the picture is the `Flikr30kID` "1007129816.jpg".
+
+What SNLI has in the picture's place, `sentence1`, is kept as `premise` in the metadata.
 """
 
 from pathlib import Path

@@ -1,8 +1,10 @@
 """STAR (Wu et al. 2021, arXiv:2405.09711): situations in clips of Charades, four answers each.
 
-    STAR_train.json, STAR_val.json: [{"question_id": "Interaction_T1_0", "video_id", "start", "end", "question",
-        "answer", "choices": [{"choice_id", "choice"}, ...]}, ...]
+    STAR_train.json, STAR_val.json
     clips/Interaction_T1_0.mp4, ...
+
+    [{"question_id": "Interaction_T1_0", "video_id": "6H78U", "start": 11.1, "end": 19.6, "answer": "The clothes.",
+      "question": "Which object was tidied up?", "choices": [{"choice_id": 0, "choice": "The clothes."}, ...]}, ...]
 
 A question is about the seconds from `start` to `end` of Charades' video. The release asks to cut them out, and names no
 files: here a clip bears the question's id.

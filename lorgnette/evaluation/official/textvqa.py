@@ -3,6 +3,9 @@
     TextVQA_0.5.1_train.json, TextVQA_0.5.1_val.json
     train_images/003a8ae2ef43b901.jpg, ...    of both parts
 
+    {"data": [{"question_id": 34602, "image_id": "003a8ae2ef43b901", "question": "what is the brand of this camera?",
+      "answers": ["nous les gosses", "dakota", ...]}, ...]}
+
 Ten people answered each question.
 """
 

@@ -1,7 +1,7 @@
 """VATEX (Wang et al. 2019, arXiv:1904.03493): ten English captions for a clip of ten seconds.
 
 vatex_training_v1.0.json, vatex_validation_v1.0.json, vatex_public_test_english_v1.1.json:
-    [{"videoID": "Ptf_2VRj-V0_000122_000132", "enCap": [...]}, ...]
+    [{"videoID": "Ptf_2VRj-V0_000122_000132", "enCap": ["A man sings.", ...]}, ...]
 videos/{videoID}.mp4
 """
 

@@ -1,7 +1,9 @@
 """MSVD-QA and MSRVTT-QA (Xu et al. 2017): one-word questions about clips.
 
-    train_qa.json, val_qa.json, test_qa.json: [{"id", "video_id", "question", "answer"}, ...]
+    train_qa.json, val_qa.json, test_qa.json
     video/vid1.avi, ... of MSVD;  video/video0.mp4, ... of MSR-VTT
+
+    [{"id": 0, "video_id": 1, "question": "what is a man doing?", "answer": "sing"}, ...]
 
 The videos come from MSVD and MSR-VTT; the authors' own program expects them under these names.
 """

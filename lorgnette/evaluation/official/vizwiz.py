@@ -3,6 +3,9 @@
     Annotations/train.json, Annotations/val.json    (or both in the folder itself)
     train/VizWiz_train_00000000.jpg, ...; val/VizWiz_val_00000000.jpg, ...
 
+    [{"image": "VizWiz_val_00000028.jpg", "question": "What is this?", "answer_type": "other",
+      "answers": [{"answer": "keyboard"}, ...]}, ...]
+
 Ten people answered each question, and may have found it unanswerable. The test part's answers are not public.
 """
 

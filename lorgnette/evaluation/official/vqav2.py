@@ -3,6 +3,10 @@
     v2_OpenEnded_mscoco_train2014_questions.json, v2_mscoco_train2014_annotations.json; the same of val2014
     train2014/COCO_train2014_000000458752.jpg, ...; val2014/COCO_val2014_000000000042.jpg, ...
 
+    {"questions": [{"question_id": 42000, "image_id": 42, "question": "What color are the gym shoes?"}, ...]}
+    {"annotations": [{"question_id": 42000, "question_type": "what is", "answer_type": "other",
+      "answers": [{"answer": "white"}, ...]}, ...]}
+
 OK-VQA's files are called the same, without `v2_`. The validation part is asked: the answers to VQAv2's test part are
 not public, and OK-VQA calls its validation part test.
 """

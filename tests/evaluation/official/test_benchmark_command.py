@@ -50,6 +50,30 @@ def test_a_data_set_is_asked_and_asked_again_for_nothing(
     assert (tmp_path / "out" / "predictions.jsonl").read_text().splitlines() == lines
 
 
+def test_what_another_way_to_ask_found_is_kept(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    data = folder_of("hateful_memes", tmp_path)
+    given = ["benchmark", "run", "hateful_memes", str(data), "--no-blind", "--shots", "1"]
+    out = tmp_path / "out"
+    names = ("predictions.jsonl", "report.html", "results.json")
+    main([*given, "--out", str(out)])
+    first = {name: (out / name).read_bytes() for name in names}
+    main([*given, "--out", str(out)])
+    assert not (out / "earlier").exists(), "the same again"
+    capsys.readouterr()
+    first["results.json"] = (out / "results.json").read_bytes()  # with another date
+    for select in ("balanced", "rices"):
+        main([*given, "--select", select, "--out", str(out)])
+        assert "The results of an earlier command are kept in" in capsys.readouterr().out
+    assert {name: (out / "earlier/1" / name).read_bytes() for name in ("predictions.jsonl", "results.json")} == {
+        name: first[name] for name in ("predictions.jsonl", "results.json")
+    }
+    assert (out / "earlier/1/report.html").is_file()
+    commands = [
+        json.loads((place / "results.json").read_text())["made"]["command"] for place in (out / "earlier/2", out)
+    ]
+    assert [command.split("--select ")[1].split()[0] for command in commands] == ["balanced", "rices"]
+
+
 def test_a_data_set_may_choose_its_own_examples(tmp_path: Path) -> None:
     data = folder_of("open_ended_mi", tmp_path)
     asked = {"shots": (2,), "out": tmp_path / "out", "blind": False}

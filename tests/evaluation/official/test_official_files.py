@@ -1,6 +1,9 @@
 """What an evaluation of an official set leaves: every figure can be made again from its files."""
 
+import importlib
+import inspect
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +15,7 @@ from lorgnette import verdicts
 from lorgnette.evaluation.compare import compare
 from lorgnette.evaluation.made import made
 from lorgnette.evaluation.measures import Measure
-from lorgnette.evaluation.official import figures
+from lorgnette.evaluation.official import OFFICIAL, figures
 from lorgnette.evaluation.pages import keep
 from lorgnette.evaluation.predictions import read
 from lorgnette.evaluation.table import Line
@@ -39,3 +42,13 @@ def test_every_measure_is_computed_again_from_the_file(one: Set, tmp_path: Path)
 def test_the_command_knows_every_figure_that_is_no_mean() -> None:
     measures = [value for value in vars(figures).values() if isinstance(value, Measure)]
     assert {one.name: one.figure for one in measures if one.figure is not None} == verdicts.FIGURES
+
+
+@pytest.mark.parametrize("module", sorted({reader.__module__ for reader in OFFICIAL.values()}))
+def test_a_readers_docstring_shows_every_field_that_it_asks_for(module: str) -> None:
+    found = importlib.import_module(module)
+    asks = r"(?:\w\.(?:text|word|whole|one_of|items|texts|entries)\(|take\(entry, )\"(\w+)\""
+    asked = set(re.findall(asks, inspect.getsource(found)))
+    if module.endswith("multi30k"):
+        asked.remove("image")  # its files are plain lines
+    assert not [field for field in asked if not re.search(rf"\b{field}\b", str(found.__doc__))]
