@@ -18,7 +18,7 @@ COMMANDS = {
     "teach": "the same with your own pictures: captions, classes, or questions and answers",
     "tokenizer": "learn a vocabulary from captions and texts, for systems that learn their words themselves",
     "train": "run a recipe, such as frozen.pretrain",
-    "data": "an index of tars, or documents packed into tars",
+    "data": "an index of tars, documents packed into tars, or a set curated",
     "plan": "what training a recipe takes: parameters, memory, FLOPs, and whether a machine is enough",
     "evaluate": "ask a trained model the questions of a task, with examples in the prompt",
     "benchmark": "the same for a data set in its official format",
@@ -74,7 +74,12 @@ def run(name: str, arguments: list[str]) -> None:
     elif name == "data":
         from lorgnette import archives
 
-        kept: dict[str, Callable[..., Any]] = {"index": archives.index, "pack": archives.pack}
+        kept: dict[str, Callable[..., Any]] = {
+            "index": archives.index,
+            "pack": archives.pack,
+            "curate": archives.curate,
+            "audit": archives.audit,
+        }
         tyro.extras.subcommand_cli_from_dict(kept, prog="lorgnette data", args=arguments)
         return
     elif name in ("train", "plan"):

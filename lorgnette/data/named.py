@@ -61,6 +61,15 @@ def open_data(name: str) -> tuple[Source, Source, Source]:
     return parts.train, parts.validation, parts.test
 
 
+def held_out(name: str) -> Source:
+    """What an evaluation asks about: all documents of a path, or the test part of an embedded set.
+
+    Raises:
+        DataError, ConfigError, ResourceError: as the readers say.
+    """
+    return open_source(name) if Path(name).exists() else open_data(name)[2]
+
+
 def open_source(path: str | Path) -> Source:
     """All documents of a path, told by its content: docs/data.md has the table.
 
