@@ -19,7 +19,7 @@ SURE, LEAST = 0.8, 20
 """A text is of another language where the identifier is so sure of it, and it has so many characters."""
 PERSON = "<person>"
 
-_SUFFIX = r"[\w\-. ()]*\.(?:jpe?g|png|gif|webp|bmp|tiff?|heic|svg|pdf|psd|mp4|mov)"
+_SUFFIX = r"[\w\-.()%+]+(?: ?\(\d+\))?\.(?:jpe?g|png|gif|webp|bmp|tiff?|heic|svg|pdf|psd|mp4|mov)"
 _CAMERA = r"(?:img|dscn?|dscf|dcim|pict?|image|picture|photo|screen ?shot|scan|untitled|p)[\W_]*\d[\d\W_]*"
 _FILE = re.compile(rf"\s*(?:{_SUFFIX}|{_CAMERA})\s*", re.IGNORECASE)
 

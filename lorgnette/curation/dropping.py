@@ -125,11 +125,11 @@ def decide(known: Known, options: Options) -> Decided:
         alike = classes(n, known.semantic)
         identity = _identity(n, np.arange(n), np.zeros(n, np.int64), alike, known.asked)
         _repeated(decided, DUPLICATES["semantic"], np.flatnonzero(counts == 1), identity)
+    written, of_text = np.flatnonzero(counts != 1), classes(n, inside)  # a caption may stand under several pictures
     if "texts" in options.stages:
-        _repeated(decided, DUPLICATES["texts"], np.flatnonzero(counts != 1), classes(n, inside))
-    first = _first(near[shown], documents)
-    inside = inside[(counts[inside] != 1).any(axis=1)]
-    decided.clusters = _smallest(classes(n, first, inside, known.semantic, known.together))
+        _repeated(decided, DUPLICATES["texts"], written, of_text)
+    links = _first(near[shown], documents), _first(of_text[written], written), known.semantic, known.together
+    decided.clusters = _smallest(classes(n, *links))
     return decided
 
 
@@ -204,7 +204,7 @@ def _repeated(decided: Decided, reason: str, which: Int64[ndarray, " K"], identi
 
 
 def _first(of: Int64[ndarray, " P"], documents: Int64[ndarray, " P"]) -> Pairs:
-    """Links of documents that show pictures of one class."""
+    """Links of documents whose pictures or texts are of one class."""
     _, first, inverse = np.unique(of, return_index=True, return_inverse=True)
     return np.stack([documents[first[inverse]], documents], axis=1)
 

@@ -27,7 +27,7 @@ HASHES = 64
 BANDS, ROWS = 12, 5
 _LUMA, _PRIME = 16, np.uint64(0x9E3779B97F4A7C15)
 
-Pairs = Int64[ndarray, "K 2"]
+Pairs = Int64[ndarray, "_ 2"]
 Place = Callable[[ndarray], Int64[ndarray, "N tables"]]
 """Rows of a payload to the parts that they are compared in."""
 Compare = Callable[[Int64[ndarray, " N"], ndarray], Pairs]
@@ -69,7 +69,7 @@ def near_texts(numbers: Int64[ndarray, " N"], hashes: UInt32[ndarray, "N 64"], *
     for band in banded.T:
         order = np.argsort(band, kind="stable")
         starts = np.flatnonzero(np.diff(band[order], prepend=-1))
-        first = order[np.repeat(starts, np.diff(np.append(starts, len(order))).astype(np.int64))]
+        first = order[starts[np.searchsorted(starts, np.arange(len(order)), side="right") - 1]]
         for a, b in ((first, order), (order[:-1], order[1:])):
             same = (a != b) & (band[a] == band[b])
             a, b = a[same], b[same]

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Literal
 
 from lorgnette.errors import ConfigError, DataError
 
@@ -62,8 +62,6 @@ class Options:
     size: float = 1.0
 
     def __post_init__(self) -> None:
-        if unknown := set(self.stages) - set(get_args(Stage)):
-            raise ConfigError(f"no stage {min(unknown)!r}", where="stages", fix=f"Known: {', '.join(get_args(Stage))}.")
         for name in ("similarity", "likeness", "quantile"):
             if (value := getattr(self, name)) is not None and not 0 < value <= 1:
                 raise ConfigError(f"{value} is not between 0 and 1", where="curate", field=name)
