@@ -60,6 +60,8 @@ def writing(source: Source, options: Options, work: Work, tars: list[Tar]) -> Ca
         path = folder / tar.name
         folder.mkdir(exist_ok=True)
         new = path.with_name(f".{path.name}.{os.getpid()}")
+        # Without held out parts, whoever reads it divides it.
+        part = {"split": tar.name.partition("-")[0]} if options.validation or options.test else {}
         seen: tuple[int, dict[int, dict[str, Any]]] = (-1, {})
         try:
             with disk(path), pack.opened(new) as file:
@@ -69,7 +71,7 @@ def writing(source: Source, options: Options, work: Work, tars: list[Tar]) -> Ca
                     shard = number // work.size
                     if shard != seen[0]:
                         seen = shard, _seen(work, shard)
-                    more = {**seen[1].get(number, {}), "cluster": str(cluster), "split": tar.name.partition("-")[0]}
+                    more = {**seen[1].get(number, {}), **part, "cluster": str(cluster)}
                     pack.add(file, place, pack.members(edited(source[number], more, options)))
             new.replace(path)
         finally:
