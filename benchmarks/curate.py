@@ -44,25 +44,27 @@ def large(style: str, concept: str) -> PIL.Image.Image:
     return Image(picture(style, concept)).open().resize((SIDE, SIDE), Resampling.BICUBIC)
 
 
-def copied(shown: PIL.Image.Image, number: int) -> bytes:
+def copied(shown: PIL.Image.Image, number: int, small: int) -> bytes:
     """A copy as they are met: at one of four qualities, every other one also of another size."""
-    side = (SIDE, 51, SIDE, 200)[number % 4]
+    side = (SIDE, small, SIDE, 200)[number % 4]
     return encoded(shown.resize((side, side), Resampling.BICUBIC), "JPEG", quality=(40, 50, 60, 75)[number // 4 % 4])
 
 
-def dirty(style: str, number: int, *, other: str = "openmoji") -> tuple[list[Document], list[Document]]:
+def dirty(
+    style: str, number: int, *, other: str = "openmoji", small: int = 51
+) -> tuple[list[Document], list[Document]]:
     """The documents, whose keys begin with what they are, and the evaluation set."""
     concepts = [document.meta for document in Emoji((style,), split="all")][:number]
     named = [(meta["concept"], f"this is a drawing that shows the {meta['name']}") for meta in concepts]
     clean = [captioned(encoded(large(style, one)), text, key=f"clean/{one}") for one, text in named]
     copies = [
-        captioned(copied(large(style, one), k), f"and here we see the {one}", key=f"copy/{one}")
+        captioned(copied(large(style, one), k, small), f"and here we see the {one}", key=f"copy/{one}")
         for k, (one, _) in enumerate(named[::SHARE])
     ]
     asked = [document.meta["concept"] for document in Emoji((other,), split="all")][:PLANTED]
     tests = [captioned(encoded(large(other, one)), "a picture of a test", key=f"test/{one}") for one in asked]
     planted = [
-        captioned(copied(large(other, one), k), f"planted picture {k}", key=f"planted/{one}")
+        captioned(copied(large(other, one), k, small), f"planted picture {k}", key=f"planted/{one}")
         for k, one in enumerate(asked)
     ]
     return [*clean, *copies, *planted], tests

@@ -138,7 +138,9 @@ def alike(
         return pa.table({"a": pairs[:, 0], "b": pairs[:, 1]})
 
     data = started()
-    spread = data.read_parquet(list(files), columns=[*names, column]).map_batches(explode, batch_format="pyarrow")
+    spread = (
+        data.read_parquet(list(files)).select_columns([*names, column]).map_batches(explode, batch_format="pyarrow")
+    )
     grouped = spread.groupby("part", num_partitions=min(parts, 200)).map_groups(search, batch_format="pyarrow")
     with _ours():
         batches = grouped.iter_batches(batch_format="numpy", batch_size=None)

@@ -337,7 +337,7 @@ def test_documents_are_packed_or_refused(times: int, tmp_path: Path) -> None:
         listed, key, meta, references, weights = told
         targets = Targets(tuple(references), weights)
         document = Document(tuple(made(*one) for one in listed), key, meta, targets)
-        pack([document], tmp_path / "out", max_broken=0)
+        pack([document], tmp_path / "out", max_broken=0.0)
         (back,) = open_source(tmp_path / "out")
         assert (back.key, back.text, back.targets) == (document.key, document.text, document.targets)
         assert back.meta == json.loads(json.dumps(document.meta))
