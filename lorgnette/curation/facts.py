@@ -11,6 +11,7 @@ from typing import Any
 import pyarrow as pa
 
 from lorgnette.curation.cleaning import against_pictures, against_text
+from lorgnette.curation.dropping import SLOTS
 from lorgnette.curation.options import Options
 from lorgnette.curation.texts import digest, minhash, words
 from lorgnette.data.duplicates import fingerprint, still
@@ -71,7 +72,7 @@ def measure(
             row, shown = {"key": key, "problem": str(error)}, []
         rows = _referred(document, row, options) if held_out and not row["problem"] else [row]
         documents += [dict.fromkeys(DOCUMENTS.names) | one | {"number": first + i} for one in rows]
-        pictures += [{"number": first + i, "slot": slot, **one} for slot, one in enumerate(shown)]
+        pictures += [{"number": first + i, "slot": slot, **one} for slot, one in enumerate(shown[:SLOTS])]
     return pa.Table.from_pylist(documents, DOCUMENTS), pa.Table.from_pylist(pictures, PICTURES)
 
 

@@ -14,7 +14,7 @@ from lorgnette.curation import near
 from lorgnette.curation.dropping import SLOTS, Known, linked, same
 from lorgnette.curation.options import Options
 from lorgnette.curation.shards import Work
-from lorgnette.curation.spread import alike
+from lorgnette.curation.spread import Column, alike
 
 
 def together(sets: list[Work], options: Options) -> Known:
@@ -38,8 +38,8 @@ def together(sets: list[Work], options: Options) -> Known:
     for one in sets:
         for table in one.read("pictures", ["number", "slot", "content", "pixels"]):
             ids.append(_pictures(table))
-            contents += table["content"].to_pylist()
-            pixels += table["pixels"].to_pylist()
+            contents.append(np.array(table["content"].to_pylist(), "S16"))
+            pixels.append(np.array(table["pixels"].to_pylist(), "S16"))
     held_out = {
         row["said"]: row["number"]
         for one in sets[1:]
@@ -58,11 +58,11 @@ def together(sets: list[Work], options: Options) -> Known:
         _scores(work) if options.model else np.full(n, np.nan, np.float32),
         linked(names),
         np.concatenate([np.empty(0, np.int64), *ids]),
-        same(np.array(contents, "S16"), np.array(pixels, "S16")),
-        alike(pictures, "signature", 288, np.uint8, near.signatures(), _pictures)
+        same(np.concatenate(contents), np.concatenate(pixels)),
+        alike(pictures, Column("signature", 288, np.uint8, _pictures), near.signatures())
         if some or "near" in options.stages
         else empty,
-        alike(documents, "minhash", near.HASHES, np.uint32, near.texts(options.similarity), _documents)
+        alike(documents, Column("minhash", near.HASHES, np.uint32, _documents), near.texts(options.similarity))
         if some or "texts" in options.stages
         else empty,
         _semantic(work, options) if "semantic" in options.stages else empty,
@@ -75,7 +75,7 @@ def _semantic(work: Work, options: Options) -> near.Pairs:
     if not width:
         return np.empty((0, 2), np.int64)
     how = near.vectors(options.likeness, partial(_some_vectors, work, width))
-    return alike(work.files("seen"), "embedding", width, np.float32, how, _documents)
+    return alike(work.files("seen"), Column("embedding", width, np.float32, _documents), how)
 
 
 def _some_vectors(work: Work, width: int, most: int) -> Float32[ndarray, "N D"]:

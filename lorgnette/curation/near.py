@@ -85,7 +85,8 @@ def near_vectors(numbers: Int64[ndarray, " N"], vectors: Float32[ndarray, "N D"]
     index = faiss.IndexFlatIP(vectors.shape[1])
     index.add(np.ascontiguousarray(vectors))
     limits, _, others = index.range_search(np.ascontiguousarray(vectors), least)
-    mine = np.repeat(np.arange(len(vectors)), np.diff(limits.astype(np.int64)))
+    ends = np.asarray(limits[1:], np.int64)
+    mine = np.searchsorted(ends, np.arange(len(others)), side="right")
     return _of(numbers, [(int(a), int(b)) for a, b in zip(mine, others, strict=True) if a < b])
 
 

@@ -6,11 +6,13 @@ Workers see the same files as this process does: on a cluster, paths lie on a sh
 import logging
 import os
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from jaxtyping import Int64
 from numpy import ndarray
@@ -44,6 +46,7 @@ def started() -> Any:
             raise ResourceError(f"Ray does not start ({error})", where="curate") from error
     context = ray.data.DataContext.get_current()
     context.enable_progress_bars = context.print_on_execution_start = False
+    context.raise_original_map_exception = True
     logging.getLogger("ray.data").setLevel(logging.ERROR)
     return ray.data
 
@@ -92,60 +95,73 @@ class _Kept:
         return batch
 
 
-def alike(
-    files: Sequence[str],
-    column: str,
-    width: int,
-    kind: type,
-    how: tuple[Callable[[int], Place], Compare],
-    numbers: Callable[[pa.Table], Int64[ndarray, " N"]],
-) -> Pairs:
+@dataclass(frozen=True)
+class Column:
+    """What is compared: bytes of `width` values of a kind; rows without are passed over.
+
+    Args:
+        numbers: of the rows of a table, made of its columns `names`.
+    """
+
+    name: str
+    width: int
+    kind: type
+    numbers: Callable[[pa.Table], Int64[ndarray, " N"]]
+    names: tuple[str, ...] = ()
+
+    def read(self, *files: str) -> tuple[Int64[ndarray, " N"], ndarray]:
+        """Numbers and values of the rows of parquet files."""
+        table = pa.concat_tables([pq.read_table(file, columns=[*self.names, self.name]) for file in files])
+        table = table.filter(pc.is_valid(table[self.name]))
+        return self.numbers(table), self.values(table[self.name])
+
+    def values(self, column: pa.ChunkedArray) -> ndarray:
+        """A row for each value of a column of bytes."""
+        return np.frombuffer(b"".join(column.to_pylist()), self.kind).reshape(-1, self.width)
+
+
+def alike(files: Sequence[str], column: Column, how: tuple[Callable[[int], Place], Compare]) -> Pairs:
     """The pairs of rows that are alike, over all files. Up to `PART` rows are compared here, more by the cluster.
 
     Args:
         files: parquet.
-        column: what is compared, as bytes; rows without are passed over.
-        width: values of a row.
-        kind: their type.
         how: as `lorgnette.curation.near` has it.
-        numbers: of the rows of a table, made of its other columns.
     """
     place, compare = how
     rows = sum(pq.read_metadata(file).num_rows for file in files)
     parts = -(-rows // PART)
-    names = ["number", "slot"] if "slot" in pq.read_schema(files[0]).names else ["number"]
-
-    def read(table: pa.Table) -> tuple[Int64[ndarray, " N"], ndarray]:
-        table = table.filter(pa.compute.is_valid(table[column]))
-        data = b"".join(table[column].to_pylist())
-        return numbers(table), np.frombuffer(data, kind).reshape(-1, width)
-
+    column = replace(column, names=tuple({"number", "slot"} & {*pq.read_schema(files[0]).names}))
     if parts <= 1:
-        return compare(*read(pa.concat_tables([pq.read_table(file, columns=[*names, column]) for file in files])))
-
-    def explode(table: pa.Table) -> pa.Table:
-        mine, payload = read(table)
-        where = place(parts)(payload)
-        table_of = np.repeat(np.arange(len(mine)), where.shape[1])
-        raw = pa.array([payload[i].tobytes() for i in table_of], pa.binary())
-        return pa.table({"part": where.reshape(-1), "thing": mine[table_of], "payload": raw})
-
-    def search(table: pa.Table) -> pa.Table:
-        payload: ndarray = np.frombuffer(b"".join(table["payload"].to_pylist()), kind).reshape(-1, width)
-        # A thing whose tables agree on a part came there several times.
-        things, first = np.unique(table["thing"].to_numpy(), return_index=True)
-        pairs = compare(things, payload[first])
-        return pa.table({"a": pairs[:, 0], "b": pairs[:, 1]})
-
+        return compare(*column.read(*files))
     data = started()
-    spread = (
-        data.read_parquet(list(files)).select_columns([*names, column]).map_batches(explode, batch_format="pyarrow")
-    )
-    grouped = spread.groupby("part", num_partitions=min(parts, 200)).map_groups(search, batch_format="pyarrow")
+    # Not read_parquet: a file a task is all there is to it, and that wants packages for remote files.
+    listed = data.from_items([{"file": file} for file in files], override_num_blocks=len(files))
+    dealt = listed.map_batches(partial(_deal, column, place(parts)), batch_size=1)
+    grouped = dealt.groupby("part", num_partitions=min(parts, 200))
     with _ours():
-        batches = grouped.iter_batches(batch_format="numpy", batch_size=None)
+        batches = grouped.map_groups(partial(_search, column, compare), batch_format="pyarrow").iter_batches(
+            batch_format="numpy", batch_size=None
+        )
         found = [np.stack([batch["a"], batch["b"]], axis=1) for batch in batches]
     return np.unique(np.concatenate(found), axis=0) if found else np.empty((0, 2), dtype=np.int64)
+
+
+# Functions of the module, and not of `alike`: what travels by value must not drag annotations along.
+def _deal(column: Column, placed: Place, batch: dict[str, ndarray]) -> pa.Table:
+    mine, payload = column.read(str(batch["file"][0]))
+    where = placed(payload)
+    rows = np.repeat(np.arange(len(mine)), where.shape[1])
+    raw = pa.array([payload[i].tobytes() for i in rows], pa.binary())
+    return pa.table({"part": where.reshape(-1), "thing": mine[rows], "payload": raw})
+
+
+def _search(column: Column, compare: Compare, table: pa.Table) -> pa.Table:
+    things, payload = table["thing"].to_numpy(), column.values(table["payload"])
+    # A thing whose tables agree on a part came there several times; an evaluation's has a row for every text.
+    told = np.concatenate([things[:, None].view(np.uint8), np.ascontiguousarray(payload).view(np.uint8)], axis=1)
+    first = np.unique(told, axis=0, return_index=True)[1]
+    pairs = compare(things[first], payload[first])
+    return pa.table({"a": pairs[:, 0], "b": pairs[:, 1]})
 
 
 class _ours:

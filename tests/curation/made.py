@@ -6,9 +6,10 @@ from pathlib import Path
 import numpy as np
 import PIL.Image
 
-from lorgnette.curation.dropping import HELD_OUT, Decided, decide
+from lorgnette.curation.dropping import HELD_OUT, Decided, Known, decide
 from lorgnette.curation.facts import measure
 from lorgnette.curation.known import together
+from lorgnette.curation.models import looking
 from lorgnette.curation.options import Options
 from lorgnette.curation.shards import Work
 from lorgnette.document import Document
@@ -24,10 +25,21 @@ def local(
     source: Sequence[Document], folder: Path, options: Options, against: Sequence[Sequence[Document]] = ()
 ) -> Decided:
     """The verdicts, in shards of three documents."""
+    return decide(gathered(source, folder, options, against), options)
+
+
+def gathered(
+    source: Sequence[Document], folder: Path, options: Options, against: Sequence[Sequence[Document]] = ()
+) -> Known:
+    """What verdicts are made of."""
     sets = [Work(folder / str(k), len(one), 3, HELD_OUT * k) for k, one in enumerate([source, *against])]
     for k, (work, one) in enumerate(zip(sets, [source, *against], strict=True)):
         for shard in work.shards:
             found = measure(one, work.numbers(shard), options, first=work.first, held_out=k > 0)
             for table, rows in zip(("documents", "pictures"), found, strict=True):
                 work.write(table, shard, rows)
-    return decide(together(sets, options), options)
+    if options.model:
+        look = looking(source, options)
+        for shard in sets[0].shards:
+            sets[0].write("seen", shard, look(sets[0].numbers(shard)))
+    return together(sets, options)

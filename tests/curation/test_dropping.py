@@ -1,12 +1,13 @@
 """Verdicts: the first reason counts, the first of a cluster that stands stays, questions keep documents apart."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
-from made import drawing, local
+from made import drawing, gathered, local
 
-from lorgnette.curation.dropping import classes, same
+from lorgnette.curation.dropping import classes, decide, same
 from lorgnette.curation.options import Options
 from lorgnette.data.pairs import asked, captioned
 from lorgnette.document import Document, Image, Text
@@ -91,6 +92,26 @@ def test_what_the_data_says_belongs_together(tmp_path: Path) -> None:
     source = [captioned(drawing(i), "x", key=str(i), meta={"concept": i % 2, "cluster": "abcc"[i]}) for i in range(4)]
     assert local(source, tmp_path / "a", Options()).clusters.tolist() == [0, 1, 2, 2]
     assert local(source, tmp_path / "b", Options(by="concept")).clusters.tolist() == [0, 0, 0, 0]
+
+
+def test_embeddings_that_are_alike(tmp_path: Path) -> None:
+    source = [captioned(drawing(i % 3, 80 + i), "x", key=str(i)) for i in range(6)]
+    source.append(Document((Text("no picture", 1.0),), key="text"))
+    decided = local(source, tmp_path, Options(stages=("semantic",), model="tiny-random", likeness=0.999))
+    assert (decided.why < 0).tolist() == [True] * 3 + [False] * 3 + [True]
+    assert decided.because.tolist() == [-1, -1, -1, 0, 1, 2, -1]
+    assert decided.clusters.tolist() == [0, 1, 2, 0, 1, 2, 6]
+
+
+def test_pairs_that_do_not_fit(tmp_path: Path) -> None:
+    source = [captioned(drawing(i), "x", key=str(i)) for i in range(6)]
+    options = Options(stages=("exact",))
+    known = replace(gathered(source, tmp_path, options), score=np.array([0.1, 0.2, 0.3, 0.4, 0.5, np.nan], np.float32))
+    least = decide(known, replace(options, model="m", alignment=0.25))
+    assert (least.why < 0).tolist() == [False, False, True, True, True, True]  # without a score it is not judged
+    share = decide(known, replace(options, model="m", quantile=0.25))
+    assert (share.why < 0).tolist() == [False, True, True, True, True, True]
+    assert share.threshold == pytest.approx(0.2)
 
 
 @pytest.mark.parametrize("seed", range(3))

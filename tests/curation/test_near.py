@@ -88,7 +88,8 @@ def test_the_cluster_finds_what_one_part_finds(
 
     def pairs() -> set[tuple[int, int]]:
         how = near.signatures()
-        found = spread.alike(files, "signature", 288, np.uint8, how, lambda table: table["number"].to_numpy())
+        column = spread.Column("signature", 288, np.uint8, lambda table: table["number"].to_numpy())
+        found = spread.alike(files, column, how)
         return {(min(a, b), max(a, b)) for a, b in found.tolist()}
 
     whole = pairs()
