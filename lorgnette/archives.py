@@ -1,15 +1,17 @@
-"""`lorgnette data`: an index of tars, and documents packed into tars."""
+"""`lorgnette data`: an index of tars, documents packed into tars, and sets curated."""
 
 from pathlib import Path
+from typing import Annotated
 
 import tyro
 from rich.console import Console
-from rich.progress import track
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, track
 
+from lorgnette.curation.options import Options
 from lorgnette.data import pack as packing
-from lorgnette.data.named import open_source
+from lorgnette.data.named import held_out, open_source
 from lorgnette.data.web.index import beside, open_index, write_index
-from lorgnette.errors import DataError
+from lorgnette.errors import DataError, ResourceError
 
 
 def index(
@@ -66,3 +68,53 @@ def pack(
     """
     found = packing.pack(open_source(data), to, size=int(size * 1e9), max_broken=max_broken)
     print(f"{found}. They are in {to}.")
+
+
+def curate(
+    data: tyro.conf.Positional[str],
+    /,
+    *,
+    out: Path,
+    against: tuple[str, ...] = (),
+    options: Annotated[Options, tyro.conf.OmitArgPrefixes] = Options(),  # noqa: B008
+) -> None:
+    """Leaves out what is broken, dirty, there twice, or part of an evaluation set, and writes the rest into tars.
+
+    Runs on Ray: on this machine's cores, or on the cluster of RAY_ADDRESS, with paths that all of it can see. The same
+    command goes on with a run that was killed.
+
+    Args:
+        data: a path, as every `--data` takes it.
+        out: the folder of the tars, report.html, drops.jsonl, audit.html and datasheet.md; give it as `--data`.
+        against: evaluation sets: paths, or the names of embedded sets, of which the test part is taken.
+        options: what is done.
+    """
+    try:
+        from lorgnette.curation.curate import curate as run
+    except ImportError as error:
+        fix = "Install it: pip install 'lorgnette[curate]'."
+        raise ResourceError(f"curation needs {error.name}, which is not installed", where="curate", fix=fix) from None
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bars:
+        tasks: dict[str, TaskID] = {}
+
+        def told(stage: str, done: int, total: int) -> None:
+            if stage not in tasks:
+                tasks[stage] = bars.add_task(stage, total=total)
+            bars.update(tasks[stage], completed=done)
+
+        sets = {name: held_out(name) for name in against}
+        report = run(open_source(data), out, options, against=sets, name=data, told=told)
+    print(f"{report}\nThey are in {out}; look at {out / 'report.html'}.")
+
+
+def audit(saved: tyro.conf.Positional[Path], /) -> None:
+    """What an audit of a curated set comes to, with its 95 % interval (Wilson).
+
+    Args:
+        saved: the audit.json that audit.html saved.
+    """
+    from lorgnette.curation.audit import audited
+
+    right, number, (low, high) = audited(saved)
+    print(f"{right} of {number} pairs are right: {right / number:.1%} ({low:.1%} to {high:.1%}).")

@@ -20,7 +20,7 @@ COMMANDS = {
     "tokenizer": "learn a vocabulary from captions and texts, for systems that learn their words themselves",
     "train": "run a recipe, such as frozen.pretrain",
     "convert": "make a checkpoint of open-flamingo one that the other commands take",
-    "data": "an index of tars, or documents packed into tars",
+    "data": "an index of tars, documents packed into tars, or a set curated",
     "plan": "what training a recipe takes: parameters, memory, FLOPs, and whether a machine is enough",
     "evaluate": "ask a trained model the questions of a task, with examples in the prompt",
     "benchmark": "the same for a data set in its official format",
@@ -98,7 +98,12 @@ def run(name: str, arguments: list[str]) -> None:
     elif name == "data":
         from lorgnette import archives
 
-        kept: dict[str, Callable[..., Any]] = {"index": archives.index, "pack": archives.pack}
+        kept: dict[str, Callable[..., Any]] = {
+            "index": archives.index,
+            "pack": archives.pack,
+            "curate": archives.curate,
+            "audit": archives.audit,
+        }
         tyro.extras.subcommand_cli_from_dict(kept, prog="lorgnette data", args=arguments)
         return
     elif name in ("train", "plan"):

@@ -48,16 +48,24 @@ class Fingerprint:
     size: tuple[int, int]
 
 
-def fingerprint(shown: Image | Video) -> Fingerprint:
+def fingerprint(shown: Image | Video, picture: PIL.Image.Image | None = None) -> Fingerprint:
     """Decodes the picture once; of a clip four frames, which are compared as one picture.
+
+    Args:
+        picture: what it shows, as `still` gives it, where that is decoded already.
 
     Raises:
         DataError: it is missing or broken.
         ResourceError: a video file, and PyAV is not installed.
     """
-    picture = shown.open() if isinstance(shown, Image) else _sheet(shown)
+    picture = picture or still(shown)
     pixels = hashlib.sha256(repr(picture.size).encode() + picture.tobytes()).hexdigest()
     return Fingerprint(shown.digest, pixels, signature(picture), picture.size)
+
+
+def still(shown: Image | Video) -> PIL.Image.Image:
+    """The picture; of a clip four frames as one. Raises as `fingerprint` does."""
+    return shown.open() if isinstance(shown, Image) else _sheet(shown)
 
 
 def _sheet(clip: Video) -> PIL.Image.Image:

@@ -8,6 +8,7 @@ from lorgnette.data.arrow import open_arrow
 from lorgnette.data.easy_vqa import EasyVQA
 from lorgnette.data.emoji import LOCALES, TEST_STYLES, VALIDATION_STYLES, Emoji
 from lorgnette.data.files import open_pictures
+from lorgnette.data.large import HELD_OUT, MOST_OPENED, curated, hashed
 from lorgnette.data.scenes import FAMILIES, VQA, open_scenes
 from lorgnette.data.source import Source, Subset
 from lorgnette.data.split import Readable, divide
@@ -19,6 +20,11 @@ from lorgnette.data.web.tars import TarDocuments, TarPages, TarPairs
 from lorgnette.errors import ConfigError
 
 log = logging.getLogger("lorgnette")
+TOO_LARGE = (
+    "%d documents, more than the %d of which every picture is opened first: they are divided by a hash of their place, "
+    "%g %% each for validation and tests. Pictures that are there twice may come into two parts, and what is broken is "
+    "left out when it is met: `lorgnette data curate %s --test 0.01 --validation 0.01 --out FOLDER` finds both"
+)
 
 
 def open_data(name: str) -> tuple[Source, Source, Source]:
@@ -30,7 +36,9 @@ def open_data(name: str) -> tuple[Source, Source, Source]:
             the training pictures validates), "scenes" (questions about composed pictures; also "scenes-statements",
             "scenes-entailment", "scenes-grounding", "scenes-captions" and "scenes-clips"), "stamps" (where its Debian
             package is there), or a path, as `open_source` knows it; of pages those that M3W's rules leave. All from the
-            stamps on are divided by `lorgnette.data.split.divide`, less what cannot be read.
+            stamps on are divided by `lorgnette.data.split.divide`, less what cannot be read; what `lorgnette data
+            curate` divided stays as it is, and what is too large is divided by a hash (`lorgnette.data.large`): of
+            neither is a picture opened.
 
     Raises:
         DataError, ConfigError, ResourceError: as the readers say.
@@ -50,6 +58,15 @@ def open_data(name: str) -> tuple[Source, Source, Source]:
     if name in scenes:
         return open_scenes(scenes[name])
     source: Source = Stamps() if name == "stamps" else open_source(name)
+    if (split := curated(source, Path(name))) is not None:
+        log.warning(
+            "%s is divided as its curation says (by duplicate cluster); no picture is opened before it is read", name
+        )
+        return split.train, split.validation, split.test
+    if len(source) > MOST_OPENED:
+        log.warning(TOO_LARGE, len(source), MOST_OPENED, 100 * HELD_OUT, name)
+        split = hashed(source)
+        return split.train, split.validation, split.test
     if isinstance(source, Pages):
         source = kept = Kept(source)
         log.warning("%s", kept.report)
@@ -59,6 +76,15 @@ def open_data(name: str) -> tuple[Source, Source, Source]:
         log.warning("left out %d of %d documents with a broken picture; %s", len(broken), len(source), first)
     parts = divide(readable, log.warning)
     return parts.train, parts.validation, parts.test
+
+
+def held_out(name: str) -> Source:
+    """What an evaluation asks about: all documents of a path, or the test part of an embedded set.
+
+    Raises:
+        DataError, ConfigError, ResourceError: as the readers say.
+    """
+    return open_source(name) if Path(name).exists() else open_data(name)[2]
 
 
 def open_source(path: str | Path) -> Source:

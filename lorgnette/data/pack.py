@@ -10,6 +10,7 @@ from pathlib import Path
 from lorgnette.data.source import Source
 from lorgnette.data.web.index import MANIFEST, beside, write_index
 from lorgnette.data.written import written
+from lorgnette.document import Document
 from lorgnette.errors import DataError
 from lorgnette.folders import replaced
 
@@ -48,9 +49,7 @@ def pack(source: Source, folder: Path, *, size: int = 1 << 30, max_broken: float
             tar: tarfile.TarFile | None = None
             for i in range(len(source)):
                 try:
-                    document = source[i]
-                    record, files = written(document)
-                    files["json"] = _json(record, document.key)
+                    files = members(source[i])
                 except DataError as error:
                     broken, first = broken + 1, first or str(error)
                     if broken > max_broken * len(source):
@@ -59,12 +58,8 @@ def pack(source: Source, folder: Path, *, size: int = 1 << 30, max_broken: float
                     continue
                 if tar is None or tar.offset >= size:
                     stack.close()
-                    path = new / f"{tars:05d}.tar"
-                    tar, tars = stack.enter_context(tarfile.open(path, "w", format=tarfile.GNU_FORMAT)), tars + 1
-                for extension in sorted(files):
-                    member = tarfile.TarInfo(f"{number:09d}.{extension}")
-                    member.size = len(files[extension])
-                    tar.addfile(member, BytesIO(files[extension]))
+                    tar, tars = stack.enter_context(opened(new / f"{tars:05d}.tar")), tars + 1
+                add(tar, number, files)
                 number += 1
         if not number:
             raise DataError("no documents", where=folder, fix="Give a source that has some.")
@@ -74,7 +69,31 @@ def pack(source: Source, folder: Path, *, size: int = 1 << 30, max_broken: float
     return found
 
 
-def _json(record: object, key: str) -> bytes:
+def opened(path: Path) -> tarfile.TarFile:
+    """A new tar; to be closed by who asked for it."""
+    return tarfile.open(path, "w", format=tarfile.GNU_FORMAT)
+
+
+def members(document: Document) -> dict[str, bytes]:
+    """The document's members by extension.
+
+    Raises:
+        DataError: a picture is missing or no picture, or its `meta` is nothing that JSON can say.
+    """
+    record, files = written(document)
+    return {**files, "json": encoded(record, document.key)}
+
+
+def add(tar: tarfile.TarFile, number: int, files: dict[str, bytes]) -> None:
+    """Appends the members of the document of that number in its tar."""
+    for extension in sorted(files):
+        member = tarfile.TarInfo(f"{number:09d}.{extension}")
+        member.size = len(files[extension])
+        tar.addfile(member, BytesIO(files[extension]))
+
+
+def encoded(record: object, key: str) -> bytes:
+    """JSON. Raises a DataError that names the document where it can say no such thing."""
     try:
         return json.dumps(record, ensure_ascii=False, allow_nan=False).encode()
     except (TypeError, ValueError) as error:  # half of a surrogate pair is a ValueError, too

@@ -6,6 +6,9 @@ from dataclasses import dataclass
 from itertools import accumulate
 from typing import Protocol, runtime_checkable
 
+import numpy as np
+from jaxtyping import Int64
+
 from lorgnette.document import Document
 from lorgnette.errors import ConfigError
 
@@ -27,7 +30,7 @@ class Subset:
     """Some documents of a source, in the order of `indices`; an index may occur twice."""
 
     source: Source
-    indices: Sequence[int]
+    indices: Sequence[int] | Int64[np.ndarray, " n"]
 
     def __len__(self) -> int:
         return len(self.indices)

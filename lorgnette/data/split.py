@@ -4,6 +4,7 @@ A user's pictures are divided by `divide` alone, and the same way every time: wh
 command learns from.
 """
 
+import hashlib
 import math
 from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
@@ -114,6 +115,11 @@ def divide(source: Readable, tell: Callable[[str], None]) -> Split:
     if left_out:
         tell(f"{left_out:,} documents are left out: they show a picture that another part holds out.")
     return parts
+
+
+def share_of(name: str) -> float:
+    """A number from 0 to 1 that depends on the name alone, for a division that needs no other document."""
+    return int.from_bytes(hashlib.sha256(name.encode("utf-8", "replace")).digest()[:6]) / 2**48
 
 
 def apart(source: Source, held_out: Sequence[Source]) -> Subset:

@@ -187,6 +187,8 @@ def _json_rows(path: Path) -> list[Row]:
         raise DataError(problem, where=f"{path}:{error.lineno}", fix=fix) from None
     except RecursionError:
         raise DataError("JSON nested too deeply", where=path, fix="Give a list of objects.") from None
+    except ValueError as error:  # a number of thousands of digits
+        raise DataError(f"broken JSON ({error})", where=path, fix="Write it again.") from None
     if isinstance(content, dict) and {"images", "annotations"} <= content.keys():
         return _coco_rows(path, content["images"], content["annotations"])
     if not isinstance(content, list):

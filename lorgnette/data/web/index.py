@@ -24,7 +24,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from lorgnette.data.folders import SUFFIXES
-from lorgnette.data.web.tar import Contents, File, Member, Skipped, scan
+from lorgnette.data.web.tar import BLOCK, Contents, File, Member, Skipped, scan
 from lorgnette.errors import DataError
 from lorgnette.folders import replaced
 
@@ -96,14 +96,22 @@ class Index:
         return self.root / self.shards[tar].name
 
     def sample(self, i: int) -> Sample:
-        """The i-th; an IndexError where there is none."""
+        """The i-th; an IndexError where there is none.
+
+        Raises:
+            DataError: the index is damaged here.
+        """
         i = range(len(self))[i]
         key, *extensions = self._told(i)
         first, end = self._bounds("members", i)
-        found = {}
-        for extension, (start, size, check) in zip(extensions, self._members[first:end].tolist(), strict=True):
+        places, tar, found = self._members[first:end].tolist(), bisect_right(self._ends, i), {}
+        if not places or len(places) != len(extensions):
+            raise self._damaged(i)
+        for extension, (start, size, check) in zip(extensions, places, strict=True):
+            if not BLOCK <= start <= start + size <= self.shards[tar].bytes:
+                raise self._damaged(i)
             found[extension.lower()] = Member(f"{key}.{extension}", start, size, check)
-        return Sample(bisect_right(self._ends, i), key, found)
+        return Sample(tar, key, found)
 
     def find(self, tar: int, name: str) -> Member | None:
         """The member of a tar by its name."""
@@ -180,7 +188,13 @@ class Index:
 
     def _told(self, i: int) -> list[str]:
         first, end = self._bounds("names", i)
-        return self._names[first:end].tobytes().decode().split("\0")
+        try:
+            return self._names[first:end].tobytes().decode().split("\0")
+        except UnicodeDecodeError:
+            raise self._damaged(i) from None
+
+    def _damaged(self, i: int) -> DataError:
+        return DataError("a damaged index", where=self.folder or self.root, field=f"sample {i}", fix=_ANEW)
 
     def _bounds(self, field: str, i: int) -> tuple[int, int]:
         ends = self._samples[field]

@@ -10,7 +10,6 @@ converter writes it. In OBELICS a picture is a name, bytes, or `{"bytes": ..., "
 """
 
 import base64
-import binascii
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -113,7 +112,7 @@ def _matched(info: Mapping[str, Any], where: str, find: Find, matching: Matching
         try:
             # The converter writes Python's spelling of bytes, b'...', around the code.
             found = Image(base64.b64decode(str(encoded).removeprefix("b'").removesuffix("'"), validate=True))
-        except binascii.Error as error:
+        except ValueError as error:
             raise DataError(f"its image_base64 is broken ({error})", where=where, field=name, fix=_AGAIN) from None
     if isinstance(found, Image) and matching.images is not None and shown >= matching.images:
         return Left(name, f"beyond the first {matching.images}")
@@ -161,7 +160,7 @@ def _meta(record: Mapping[str, Any]) -> dict[str, Any]:
     if isinstance(general, str):
         try:
             general = json.loads(general)
-        except ValueError:
+        except (ValueError, RecursionError):
             general = None
     told = {**(general if isinstance(general, dict) else {}), **record}
     return {

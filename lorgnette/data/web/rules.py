@@ -4,6 +4,8 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+import PIL.Image
+
 from lorgnette.document import Image
 from lorgnette.errors import ConfigError, DataError
 
@@ -37,14 +39,18 @@ class Rules:
             picture = image.open()
         except DataError as error:
             return UNREADABLE, str(error)
+        return self.of(picture), ""
+
+    def of(self, picture: PIL.Image.Image) -> str:
+        """Why a decoded picture is dropped; "" where it is kept."""
         short, long = sorted(picture.size)
         if short < self.smallest:
-            return f"smaller than {self.smallest} pixels", ""
+            return f"smaller than {self.smallest} pixels"
         if long > self.aspect * short:
-            return f"longer than {self.aspect:g} times its width", ""
+            return f"longer than {self.aspect:g} times its width"
         if not self.single_colour and picture.getcolors(1) is not None:
-            return "of a single colour", ""
-        return "", ""
+            return "of a single colour"
+        return ""
 
 
 @dataclass(frozen=True)

@@ -26,7 +26,7 @@ LARGEST = 1 << 30
 OUTSIDE = "with a name that leads out of the tar"
 LINK = "that are links or special files"
 KIND = "of a kind that is not read"
-NAME = "with a name that is not UTF-8"
+NAME = "with a name that is not UTF-8, or holds a NUL"
 SIZE = f"of more than {LARGEST:,} bytes"
 _AGAIN = "Copy or write it again."
 
@@ -119,7 +119,7 @@ def _against(name: PurePosixPath, member: tarfile.TarInfo) -> str:
         return LINK
     if not str(name).lower().endswith(KINDS):
         return KIND
-    if any("\ud800" <= character <= "\udfff" for character in str(name)):
+    if any(character == "\0" or "\ud800" <= character <= "\udfff" for character in str(name)):
         return NAME
     return SIZE if member.size > LARGEST else ""
 

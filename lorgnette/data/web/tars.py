@@ -96,10 +96,10 @@ class TarPages:
 
     def __init__(self, index: Index, matching: Matching | None = None) -> None:
         self.index, self.matching = index, matching or Matching()
-        self._records = index.holding(JSON)
+        self.records = index.holding(JSON)
 
     def __len__(self) -> int:
-        return len(self._records)
+        return len(self.records)
 
     def __getitem__(self, i: int, /) -> Document:
         return self.page(i).document
@@ -110,7 +110,7 @@ class TarPages:
         Raises:
             DataError: its record is damaged or does not fit the format.
         """
-        sample = self.index.sample(int(self._records[i]))
+        sample = self.index.sample(int(self.records[i]))
         path, record = self.index.path(sample.tar), sample.members["json"]
 
         def find(wanted: str) -> Image | Left:
@@ -132,13 +132,13 @@ class TarDocuments:
 
     def __init__(self, index: Index) -> None:
         self.index = index
-        self._records = index.holding(JSON)
+        self.records = index.holding(JSON)
 
     def __len__(self) -> int:
-        return len(self._records)
+        return len(self.records)
 
     def __getitem__(self, i: int, /) -> Document:
-        sample = self.index.sample(int(self._records[i]))
+        sample = self.index.sample(int(self.records[i]))
         where = f"{self.index.path(sample.tar)}: {sample.members['json'].name}"
 
         def read(name: str) -> bytes:

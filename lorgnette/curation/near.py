@@ -1,0 +1,131 @@
+"""Pairs that are alike, among more things than one process compares.
+
+Each thing goes to a few parts, and each part is searched by itself. A part is found by hashing (pictures, texts) or by
+the nearest centroid (embeddings), such that things that are alike share one in nearly all cases; inside a part the
+search is the plain one. Work grows with the number of things.
+
+| what | parts | inside a part |
+|---|---|---|
+| signatures | 4 tables of 6 quantised random projections | `lorgnette.data.duplicates.near_pairs` |
+| MinHash | 12 bands of 5 values | those of one band, against the first and the one before |
+| embeddings | k-means, as SemDeDup (Abbas et al. 2023, arXiv:2303.09540) | faiss, by cosine |
+"""
+
+from collections.abc import Callable
+from functools import partial
+
+import numpy as np
+from jaxtyping import Float32, Int64, UInt8, UInt32
+from numpy import ndarray
+
+from lorgnette.data.duplicates import near_pairs
+
+PART = 20_000
+"""Things in a part, about; up to so many are compared as one part, and nothing is missed."""
+TABLES, PROJECTIONS, WIDTH = 4, 6, 48.0
+HASHES = 64
+BANDS, ROWS = 12, 5
+_LUMA, _PRIME = 16, np.uint64(0x9E3779B97F4A7C15)
+
+Pairs = Int64[ndarray, "_ 2"]
+Place = Callable[[ndarray], Int64[ndarray, "N tables"]]
+"""Rows of a payload to the parts that they are compared in."""
+Compare = Callable[[Int64[ndarray, " N"], ndarray], Pairs]
+"""Numbers and payload of a part to the pairs of numbers that are alike."""
+
+
+def by_projection(signatures: UInt8[ndarray, "N 288"], *, parts: int) -> Int64[ndarray, "N 4"]:
+    """Locality-sensitive hashing (Datar et al. 2004) of the luma.
+
+    Two pictures whose luma differs by 2 levels (root mean square) share no part once in 1,000 times, those that differ
+    by the most allowed, 4.5, once in 50.
+    """
+    rng = np.random.default_rng(0)
+    luma = signatures[:, : _LUMA**2].astype(np.float32) / _LUMA
+    directions = rng.normal(size=(_LUMA**2, TABLES * PROJECTIONS)).astype(np.float32)
+    cells = np.floor(luma @ directions / WIDTH + rng.random(TABLES * PROJECTIONS)).astype(np.int64)
+    return _mixed(cells.reshape(len(cells), TABLES, PROJECTIONS), parts)
+
+
+def by_band(hashes: UInt32[ndarray, "N 64"], *, parts: int) -> Int64[ndarray, "N 12"]:
+    """The bands of MinHash. Texts with 80 % of their triples in common share a band 99 times in 100."""
+    return _mixed(_banded(hashes), parts)
+
+
+def by_centroid(vectors: Float32[ndarray, "N D"], *, centroids: Float32[ndarray, "P D"]) -> Int64[ndarray, "N 1"]:
+    """The nearest centroid."""
+    return (vectors @ centroids.T).argmax(axis=1)[:, None].astype(np.int64)
+
+
+def near_signatures(numbers: Int64[ndarray, " N"], signatures: UInt8[ndarray, "N 288"]) -> Pairs:
+    """Pictures recompressed or resized."""
+    return _of(numbers, list(near_pairs(signatures)))
+
+
+def near_texts(numbers: Int64[ndarray, " N"], hashes: UInt32[ndarray, "N 64"], *, least: float) -> Pairs:
+    """Texts whose MinHashes agree in at least this share, of those that share a band."""
+    found: set[tuple[int, int]] = set()
+    banded = _mixed(_banded(hashes), 1 << 62)
+    for band in banded.T:
+        order = np.argsort(band, kind="stable")
+        starts = np.flatnonzero(np.diff(band[order], prepend=-1))
+        first = order[starts[np.searchsorted(starts, np.arange(len(order)), side="right") - 1]]
+        for a, b in ((first, order), (order[:-1], order[1:])):
+            same = (a != b) & (band[a] == band[b])
+            a, b = a[same], b[same]
+            alike = (hashes[a] == hashes[b]).mean(axis=1) >= least
+            found.update(zip(a[alike].tolist(), b[alike].tolist(), strict=True))
+    return _of(numbers, sorted(found))
+
+
+def near_vectors(numbers: Int64[ndarray, " N"], vectors: Float32[ndarray, "N D"], *, least: float) -> Pairs:
+    """Unit vectors of at least this cosine."""
+    import faiss
+
+    index = faiss.IndexFlatIP(vectors.shape[1])
+    index.add(np.ascontiguousarray(vectors))
+    limits, _, others = index.range_search(np.ascontiguousarray(vectors), least)
+    ends = np.asarray(limits[1:], np.int64)
+    mine = np.searchsorted(ends, np.arange(len(others)), side="right")
+    return _of(numbers, [(int(a), int(b)) for a, b in zip(mine, others, strict=True) if a < b])
+
+
+def signatures() -> tuple[Callable[[int], Place], Compare]:
+    """How pictures are compared: places for so many parts, and the comparison."""
+    return lambda parts: partial(by_projection, parts=parts), near_signatures
+
+
+def texts(least: float) -> tuple[Callable[[int], Place], Compare]:
+    """How texts are compared."""
+    return lambda parts: partial(by_band, parts=parts), partial(near_texts, least=least)
+
+
+def vectors(least: float, some: Callable[[int], Float32[ndarray, "S D"]]) -> tuple[Callable[[int], Place], Compare]:
+    """How embeddings are compared; `some` gives about so many of them, to find centroids with."""
+
+    def place(parts: int) -> Place:
+        import faiss
+
+        taught = some(64 * parts)
+        found = faiss.Kmeans(taught.shape[1], min(parts, len(taught)), niter=10, seed=0, spherical=True)
+        found.train(taught)
+        return partial(by_centroid, centroids=np.array(found.centroids))
+
+    return place, partial(near_vectors, least=least)
+
+
+def _banded(hashes: UInt32[ndarray, "N 64"]) -> Int64[ndarray, "N 12 5"]:
+    return hashes[:, : BANDS * ROWS].astype(np.int64).reshape(len(hashes), BANDS, ROWS)
+
+
+def _mixed(cells: Int64[ndarray, "N tables values"], parts: int) -> Int64[ndarray, "N tables"]:
+    """A number below `parts` for every table's values, and other ones for other tables."""
+    mixed = np.broadcast_to(np.arange(1, cells.shape[1] + 1, dtype=np.uint64), cells.shape[:2]).copy()
+    for k in range(cells.shape[2]):
+        mixed = (mixed ^ cells[:, :, k].astype(np.uint64)) * _PRIME
+        mixed ^= mixed >> np.uint64(29)
+    return ((mixed >> np.uint64(2)) % np.uint64(parts)).astype(np.int64)
+
+
+def _of(numbers: Int64[ndarray, " N"], pairs: list[tuple[int, int]]) -> Pairs:
+    return numbers[np.array(pairs, dtype=np.int64).reshape(-1, 2)]

@@ -1,0 +1,155 @@
+"""What a curation leaves beside its tars: report.json, report.html, audit.html, datasheet.md and drops.jsonl."""
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import jinja2
+import numpy as np
+import pyarrow.parquet as pq
+from jaxtyping import Int64
+from numpy import ndarray
+
+from lorgnette.curation import quality
+from lorgnette.curation.audit import audit_page
+from lorgnette.curation.datasheet import datasheet
+from lorgnette.curation.dropping import HELD_OUT, PICTURE, TEXT, Decided, Known
+from lorgnette.curation.options import Options
+from lorgnette.curation.shards import Work
+from lorgnette.curation.writing import PARTS, write_drops
+from lorgnette.data.source import Source
+from lorgnette.folders import write_json
+
+NAME = "report.json"
+FINDINGS, PAIRS = 1000, 200
+"""Documents of a contamination that the report names; drops.jsonl has all."""
+
+
+@dataclass(frozen=True)
+class Report:
+    """What became of the documents, as `report.json` holds it."""
+
+    told: dict[str, Any]
+
+    @property
+    def kept(self) -> int:
+        return int(self.told["kept"])
+
+    @property
+    def dropped(self) -> dict[str, int]:
+        """Documents by reason."""
+        return {reason: int(one["dropped"]) for reason, one in self.told["rules"].items()}
+
+    def __str__(self) -> str:
+        lines = [
+            f"{self.kept:,} of {self.told['documents']:,} documents are kept, in {self.told['clusters']:,} clusters."
+        ]
+        for reason, one in self.told["rules"].items():
+            if one["alone"]:
+                lines.append(f"  {one['dropped']:>8,} {reason} ({one['share']:.2%}), such as {one['example']}")
+        return "\n".join(lines)
+
+
+@dataclass(frozen=True)
+class Keys:
+    """The keys of documents by number, read from their shards."""
+
+    sets: list[Work]
+    names: list[str]
+
+    def __getitem__(self, number: int) -> str:
+        k = number // HELD_OUT
+        work = self.sets[k]
+        key = self._of(k, (number - work.first) // work.size)[number]
+        return f"{self.names[k - 1]}: {key}" if k else key
+
+    def _of(self, k: int, shard: int) -> dict[int, str]:
+        if (k, shard) not in self._read:
+            self._read.clear()
+            table = pq.read_table(self.sets[k].path("documents", shard), columns=["number", "key"])
+            self._read[k, shard] = dict(zip(*(column.to_pylist() for column in table.columns), strict=True))
+        return self._read[k, shard]
+
+    @cached_property
+    def _read(self) -> dict[tuple[int, int], dict[int, str]]:
+        return {}
+
+
+def publish(
+    folder: Path,
+    source: Source,
+    sets: list[Work],
+    names: list[str],
+    known: Known,
+    decided: Decided,
+    parts: Int64[ndarray, " K"],
+    options: Options,
+    name: str,
+) -> Report:
+    """Writes all of them into the folder.
+
+    Args:
+        sets: the documents, then the evaluation sets; `names`, those of the latter.
+    """
+    work, keys, kept = sets[0], Keys(sets, names), decided.kept
+    rules = {}
+    for i, reason in enumerate(decided.reasons):
+        which = np.flatnonzero(decided.why == i)
+        example = keys[int(which[0])] if len(which) else ""
+        share = len(which) / work.count
+        rules[reason] = {"dropped": len(which), "alone": decided.alone[reason], "share": share, "example": example}
+    contaminated = [i for i, reason in enumerate(decided.reasons) if reason in (PICTURE, TEXT)]
+    pairs = np.flatnonzero(np.isin(decided.why, contaminated))[:FINDINGS].tolist()
+    found = [
+        {"key": keys[i], "evaluation": keys[int(decided.because[i])], "rule": decided.reasons[decided.why[i]]}
+        for i in pairs
+    ]
+    rows = list(_rows(work, quality.sample(kept)))
+    told: dict[str, Any] = {
+        "source": name,
+        "documents": work.count,
+        "kept": len(kept),
+        "clusters": len(np.unique(decided.clusters[kept])),
+        "parts": {part: int((parts == k).sum()) for k, part in enumerate(PARTS)},
+        "against": {one: work.count for one, work in zip(names, sets[1:], strict=True)},
+        "rules": rules,
+        "contaminated": found,
+        "quality": quality.of_texts(rows, options),
+        "alignment": {"least": decided.threshold, "quantiles": quality.quantiles(known.score)},
+    }
+    if options.model:
+        told["quality"] |= quality.of_vectors(_vectors(work, set(quality.sample(kept).tolist())))
+    write_json(folder / NAME, told)
+    why = [decided.reasons[i] if i >= 0 else "" for i in decided.why.tolist()]
+    because = [keys[i] if i >= 0 else "" for i in decided.because.tolist()]
+    write_drops(folder / "drops.jsonl", work, why, because)
+    (folder / "datasheet.md").write_text(datasheet(told, options), "utf-8")
+    page = jinja2.Environment(autoescape=True).from_string((Path(__file__).parent / "report.html").read_text("utf-8"))
+    pairs_shown = [source[i] for i in quality.sample(kept, PAIRS).tolist()]
+    (folder / "audit.html").write_text(audit_page(pairs_shown), "utf-8")
+    (folder / "report.html").write_text(
+        page.render(report=told, quality=json.dumps(told["quality"], indent=1)), "utf-8"
+    )
+    return Report(told)
+
+
+def _rows(work: Work, numbers: Int64[ndarray, " S"]) -> Iterator[dict[str, Any]]:
+    """The facts of some documents, as the quality report reads them."""
+    wanted = set(numbers.tolist())
+    for table in work.read("documents", ["number", "text", "label", "group", "fields"]):
+        for row in table.to_pylist():
+            if row["number"] in wanted:
+                yield {**row, "text": row["text"] or "", "fields": row["fields"] or []}
+
+
+def _vectors(work: Work, wanted: set[int]) -> np.ndarray:
+    found = [
+        row["embedding"]
+        for table in work.read("seen", ["number", "embedding"])
+        for row in table.to_pylist()
+        if row["number"] in wanted and row["embedding"] is not None
+    ]
+    return np.frombuffer(b"".join(found), np.float32).reshape(len(found), -1) if found else np.empty((0, 1), np.float32)

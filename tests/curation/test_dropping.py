@@ -1,0 +1,122 @@
+"""Verdicts: the first reason counts, the first of a cluster that stands stays, questions keep documents apart."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from made import drawing, gathered, local
+
+from lorgnette.curation.dropping import classes, decide, same
+from lorgnette.curation.options import Options
+from lorgnette.data.pairs import asked, captioned
+from lorgnette.document import Document, Image, Text
+
+LONG = "a long caption of more than eight words that an evaluation set has as well"
+
+
+def test_the_first_that_stands_stays(tmp_path: Path) -> None:
+    one, small = drawing(0), drawing(0, 63)
+    source = [
+        captioned(small, "too small, though the first", key="small"),
+        captioned(one, "first", key="a"),
+        captioned(one, "the same picture", key="b"),
+        captioned(drawing(1), "another", key="c"),
+    ]
+    decided = local(source, tmp_path, Options(words=4))
+    why = [decided.reasons[i] if i >= 0 else "" for i in decided.why]
+    assert why == ["flamingo: smaller than 64 pixels", "", "exact duplicate", ""]
+    assert decided.because.tolist() == [-1, -1, 1, -1]
+    assert decided.clusters.tolist() == [0, 0, 0, 3]  # a copy that is dropped still holds its cluster together
+
+
+def test_another_question_is_another_document(tmp_path: Path) -> None:
+    source = [
+        asked(drawing(0), "What is it?", {"a": 1.0}, key="a"),
+        asked(drawing(0), "Which colour?", {"b": 1.0}, key="b"),
+        asked(drawing(0), "what is it", {"c": 1.0}, key="c"),
+    ]
+    decided = local(source, tmp_path, Options())
+    assert (decided.why < 0).tolist() == [True, True, False]
+    assert decided.clusters.tolist() == [0, 0, 0]
+
+
+def test_pages_are_the_same_where_all_their_pictures_are(tmp_path: Path) -> None:
+    a, b, c = (Image(drawing(i)) for i in range(3))
+    pages = [(a, b), (a, b), (b, a), (a, c), (c,)]
+    source = [Document((*page, Text("x", 1.0)), key=str(i)) for i, page in enumerate(pages)]
+    decided = local(source, tmp_path, Options())
+    assert (decided.why < 0).tolist() == [True, False, True, True, True]
+    assert decided.clusters.tolist() == [0] * 5
+
+
+def test_texts_without_pictures_and_captions(tmp_path: Path) -> None:
+    texts = [Document((Text(LONG, 1.0),), key=f"t{i}") for i in range(2)]
+    pairs = [captioned(drawing(i), LONG, key=f"p{i}") for i in range(2)]
+    decided = local([*texts, *pairs], tmp_path, Options())
+    assert (decided.why < 0).tolist() == [True, False, True, True]  # a caption may stand under several pictures
+    assert decided.clusters.tolist() == [0, 0, 2, 3]
+
+
+def test_evaluation_sets_by_picture_and_by_text(tmp_path: Path) -> None:
+    source = [
+        captioned(drawing(0, 90), "a", key="resized"),
+        captioned(drawing(1), LONG.upper(), key="said"),
+        captioned(drawing(2), "too short", key="short"),
+        captioned(drawing(3), "another", key="other"),
+    ]
+    sets = [
+        [captioned(drawing(0), "b", key="e0")],
+        [captioned(drawing(7), LONG, key="e1", references=("too short", LONG))],
+    ]
+    decided = local(source, tmp_path, Options(stages=("exact",)), sets)
+    why = [decided.reasons[i] if i >= 0 else "" for i in decided.why]
+    assert why == ["contamination: picture", "contamination: text", "", ""]
+    assert decided.because.tolist() == [1 << 40, 2 << 40, -1, -1]
+
+
+def test_repeated_texts_and_what_cannot_be_read(tmp_path: Path) -> None:
+    source = [captioned(drawing(i, 200), "said often", key=str(i)) for i in range(4)]
+    source += [captioned(drawing(9, 200), "said once", key="4"), captioned(b"no picture", "x", key="5")]
+    few = local(source, tmp_path / "few", Options(stages=("filip",), repeats=4, language=""))
+    assert (few.why < 0).tolist() == [True] * 5 + [False]
+    many = local(source, tmp_path / "many", Options(stages=("filip",), repeats=3, language=""))
+    assert (many.why < 0).tolist() == [False] * 4 + [True, False]
+    assert {reason for reason, count in many.alone.items() if count} == {
+        "unreadable",
+        "filip: text repeated more than 3 times",
+    }
+
+
+def test_what_the_data_says_belongs_together(tmp_path: Path) -> None:
+    source = [captioned(drawing(i), "x", key=str(i), meta={"concept": i % 2, "cluster": "abcc"[i]}) for i in range(4)]
+    assert local(source, tmp_path / "a", Options()).clusters.tolist() == [0, 1, 2, 2]
+    assert local(source, tmp_path / "b", Options(by="concept")).clusters.tolist() == [0, 0, 0, 0]
+
+
+def test_embeddings_that_are_alike(tmp_path: Path) -> None:
+    source = [captioned(drawing(i % 3, 80 + i), "x", key=str(i)) for i in range(6)]
+    source.append(Document((Text("no picture", 1.0),), key="text"))
+    decided = local(source, tmp_path, Options(stages=("semantic",), model="tiny-random", likeness=0.999))
+    assert (decided.why < 0).tolist() == [True] * 3 + [False] * 3 + [True]
+    assert decided.because.tolist() == [-1, -1, -1, 0, 1, 2, -1]
+    assert decided.clusters.tolist() == [0, 1, 2, 0, 1, 2, 6]
+
+
+def test_pairs_that_do_not_fit(tmp_path: Path) -> None:
+    source = [captioned(drawing(i), "x", key=str(i)) for i in range(6)]
+    options = Options(stages=("exact",))
+    known = replace(gathered(source, tmp_path, options), score=np.array([0.1, 0.2, 0.3, 0.4, 0.5, np.nan], np.float32))
+    least = decide(known, replace(options, model="m", alignment=0.25))
+    assert (least.why < 0).tolist() == [False, False, True, True, True, True]  # without a score it is not judged
+    share = decide(known, replace(options, model="m", quantile=0.25))
+    assert (share.why < 0).tolist() == [False, True, True, True, True, True]
+    assert share.threshold == pytest.approx(0.2)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_classes_are_those_of_the_links(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    values = rng.integers(0, 10, 40)
+    found = classes(40, same(values))
+    assert ((found[:, None] == found) == (values[:, None] == values)).all()
