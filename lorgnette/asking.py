@@ -132,6 +132,11 @@ def bar(*, quiet: bool = False) -> Iterator[Callable[[int, int], None]]:
         yield told
 
 
+def kept_in(run: Path) -> Path:
+    """Where results go by default: into the run's folder, and beside other runs where it is a name on the hub."""
+    return (run if run.exists() else Path("runs") / str(run).replace("/", "--")) / "evaluation"
+
+
 def writable(folder: Path) -> Path:
     """Tells before the work, and not after it, that results cannot be put there."""
     found = next(place for place in (folder, *folder.parents) if place.exists())

@@ -10,7 +10,7 @@ from typing import Any, Literal, get_type_hints
 
 import tyro
 
-from lorgnette.asking import answering, ask_all, conclude, opened, processes, writable
+from lorgnette.asking import answering, ask_all, conclude, kept_in, opened, processes, writable
 from lorgnette.document import Document
 from lorgnette.errors import ConfigError
 from lorgnette.evaluation.few_shot import Benchmark, few_shot
@@ -88,7 +88,7 @@ def benchmark(
         seed: of all that is drawn.
         reader: options of the data set's reader, as `split=test`.
         by: a field of the items' metadata: a figure for each of its values, and the gap.
-        out: where answers and results go; `evaluation/NAME` in the run's folder by default.
+        out: where answers and results go; `evaluation/NAME` in the run's folder by default; `runs/ORG--MODEL` has that of a hub name.
             What another command left there moves to `earlier/1`, `earlier/2`, ...
     """
     given = dict(locals())
@@ -100,7 +100,7 @@ def benchmark(
             raise ConfigError(f"{number} is too few", field=option, fix="Give at least 1.")
     if zero == "text" and 0 not in shots:
         raise ConfigError("it says what 0 shots are, and they are not asked", field="zero", fix="Add 0 to the shots.")
-    folder = writable(out or run / "evaluation" / name)
+    folder = writable(out or kept_in(run) / name)
     asked = OFFICIAL[name](data, **_options(name, reader))
     if beams is not None and not asked.open_ended:
         raise ConfigError(f"{name} generates no answers", field="beams", fix="Leave it out.")

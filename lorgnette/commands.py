@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 import tyro
 
-from lorgnette.asking import answering, ask_all, conclude, opened, processes, writable
+from lorgnette.asking import answering, ask_all, conclude, kept_in, opened, processes, writable
 from lorgnette.data.emoji import TEST_STYLES, TRAIN_STYLES, VALIDATION_STYLES, Emoji
 from lorgnette.data.named import open_data
 from lorgnette.data.source import Source
@@ -77,7 +77,7 @@ def evaluate(
         batch: prompts that run together.
         seed: of the items; the same seed asks the same.
         by: a field of the items' metadata, such as style or category: a figure for each of its values, and the gap.
-        out: where figures, answers and a report go; `evaluation` in the run's folder by default.
+        out: where figures, answers and a report go; `evaluation` in the run's folder by default; `runs/ORG--MODEL` has that of a hub name.
             What another command left there moves to `earlier/1`, `earlier/2`, ...
     """
     given = dict(locals())
@@ -90,7 +90,7 @@ def evaluate(
         "prompt": bool(prompt),
     }
     _heeded(task, [option for option, given in changed.items() if given])
-    folder = writable(out or run / "evaluation")
+    folder = writable(out or kept_in(run))
     system, model = opened(run)
     support, queries = _sources(data, split)
     classes = None if data == "emoji" else "label"

@@ -8,6 +8,7 @@ import numpy as np
 import PIL.Image
 import pytest
 
+from lorgnette import hub
 from lorgnette.asking import answering, opened
 from lorgnette.cli import main
 from lorgnette.errors import CheckpointError
@@ -72,6 +73,16 @@ def test_a_model_in_shards_is_told_by_all_of_them(tmp_path: Path) -> None:
     assert identity(folder) == told
     shards[0].write_bytes(shards[0].read_bytes()[:-1] + b"\x01")
     assert identity(folder)["sha256"] != told["sha256"]
+
+
+def test_results_of_a_hub_name_do_not_stand_in_its_way(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    folder = kept(foreign_models.llava(), tmp_path / "cache")
+    monkeypatch.setattr(hub, "fetch", lambda *given, **named: folder)
+    for _ in range(2):
+        main(["evaluate", "org/model", "--task", "captions", "--shots", "0", "--limit", "2"])
+    assert not (tmp_path / "org").exists()
+    assert (tmp_path / "runs/org--model/evaluation/results.json").is_file()
 
 
 def test_a_folder_without_weights_is_named(tmp_path: Path) -> None:
