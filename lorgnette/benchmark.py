@@ -88,7 +88,8 @@ def benchmark(
         seed: of all that is drawn.
         reader: options of the data set's reader, as `split=test`.
         by: a field of the items' metadata: a figure for each of its values, and the gap.
-        out: where answers and results go; `evaluation/NAME` in the run's folder by default; `runs/ORG--MODEL` has that of a hub name.
+        out: where answers and results go; by default `evaluation/NAME` in the run's folder,
+            or in `runs/ORG--MODEL` for a name on the hub.
             What another command left there moves to `earlier/1`, `earlier/2`, ...
     """
     given = dict(locals())

@@ -77,7 +77,8 @@ def evaluate(
         batch: prompts that run together.
         seed: of the items; the same seed asks the same.
         by: a field of the items' metadata, such as style or category: a figure for each of its values, and the gap.
-        out: where figures, answers and a report go; `evaluation` in the run's folder by default; `runs/ORG--MODEL` has that of a hub name.
+        out: where figures, answers and a report go; by default `evaluation` in the run's folder,
+            or in `runs/ORG--MODEL` for a name on the hub.
             What another command left there moves to `earlier/1`, `earlier/2`, ...
     """
     given = dict(locals())
