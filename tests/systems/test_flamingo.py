@@ -90,6 +90,19 @@ def test_words_before_any_picture_see_none(system):
 
 
 @torch.inference_mode()
+def test_words_before_any_picture_get_exactly_zero():
+    system = built(0.7)
+    for layer in system.fusion.layers:
+        layer.ffn_gate.zero_()  # else the feed-forward part, which looks at no picture, would speak
+    batch = system.layout([WEB])
+    plain = system.language(system.language.embed(batch.tokens))
+    first = int((batch.latest == 0).int().argmax())
+    assert first > 1
+    assert torch.equal(system(batch)[:, :first], plain[:, :first])
+    assert not torch.allclose(system(batch)[:, first:], plain[:, first:], atol=1e-3)
+
+
+@torch.inference_mode()
 def test_patches_have_no_order(system):
     patches = torch.randn(2, 9, system.vision.width)
     visual = system.connector(patches)
