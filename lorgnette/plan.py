@@ -25,7 +25,7 @@ from lorgnette.flops import Work, works
 from lorgnette.policy import Learn, Policy, matched
 
 GIB = 1 << 30
-RANDOM = 33_000
+RANDOM = 34_000
 """Bytes of a process's states of random numbers, about."""
 ITSELF = "(itself)"
 """The row of parameters that belong to the system and to none of its parts."""
