@@ -20,37 +20,56 @@ from lorgnette.evaluation.run import evaluate_all
 from lorgnette.evaluation.slices import console_tables
 from lorgnette.evaluation.table import Line, console_table
 from lorgnette.evaluation.task import Task
+from lorgnette.folders import read_json
 from lorgnette.incontext.classes import Chooses, Classes
 from lorgnette.incontext.engine import Engine
 from lorgnette.incontext.reading import Prompted
 from lorgnette.incontext.requests import Answers
-from lorgnette.saved import locate
+from lorgnette.saved import CONFIG, locate, theirs
 from lorgnette.training.checkpoint import load
 from lorgnette.training.progress import Display
 
+System = Prompted | Chooses | Answers
 
-def opened(run: Path) -> tuple[Prompted | Chooses, str]:
+
+def opened(run: Path) -> tuple[System, str]:
     """The system of a run, and its identity: a hash of what was learnt, of its arguments and its frozen backbones.
 
-    It is on a GPU where there is one.
+    `run` may be a model that transformers has saved, too, or its name on the hub: Idefics becomes our Flamingo, others
+    answer as their class reads them, in their chat template where they have one. It is on a GPU where there is one.
 
     Raises:
-        CheckpointError: there is none, or it does not answer prompts.
+        CheckpointError: there is none, it is damaged, or it does not answer prompts.
+        ConfigError: a model of transformers that is not read here.
     """
     device = "cpu"
     if torch.cuda.is_available():  # under torchrun, one for each process of this machine
         device = f"cuda:{int(os.environ.get('LOCAL_RANK', 0)) % torch.cuda.device_count()}"
-    system = load(run, device=device)
-    if not isinstance(system, (Prompted, Chooses)):
+    folder = theirs(run)
+    system = load(run, device=device) if folder is None else _transformers(folder, device)
+    folder = folder or locate(run)
+    if not isinstance(system, System):
         raise CheckpointError("this system does not answer prompts", where=run)
     digest = hashlib.sha256()
-    for path in sorted(locate(run).iterdir()):
-        if path.name in ("config.json", "model.safetensors"):
-            digest.update(path.read_bytes())
+    for path in sorted(folder.iterdir()):
+        if path.name == CONFIG or path.suffix == ".safetensors":
+            with path.open("rb") as file:
+                digest.update(hashlib.file_digest(file, "sha256").digest())
     return system, digest.hexdigest()[:16]
 
 
-def answering(system: Prompted | Chooses, *, batch: int = 64, memory: int = 1 << 30) -> Engine | Classes:
+def _transformers(folder: Path, device: str) -> System:
+    """A model of transformers; what reads it is imported here, for few need it."""
+    if read_json(folder / CONFIG)["model_type"] == "idefics":
+        from lorgnette.systems import idefics
+
+        return idefics.load(folder)[0].to(device)
+    from lorgnette.incontext import foreign
+
+    return foreign.load(str(folder), chat=None, device=device)
+
+
+def answering(system: System, *, batch: int = 64, memory: int = 1 << 30) -> Answers:
     """What answers requests with a system.
 
     Args:
@@ -59,7 +78,7 @@ def answering(system: Prompted | Chooses, *, batch: int = 64, memory: int = 1 <<
     """
     if isinstance(system, Prompted):
         return Engine(system, batch_size=batch, memory=memory)
-    return Classes(system, batch_size=batch)
+    return Classes(system, batch_size=batch) if isinstance(system, Chooses) else system
 
 
 def processes() -> tuple[int, int]:

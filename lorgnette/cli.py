@@ -18,6 +18,7 @@ COMMANDS = {
     "teach": "the same with your own pictures: captions, classes, or questions and answers",
     "tokenizer": "learn a vocabulary from captions and texts, for systems that learn their words themselves",
     "train": "run a recipe, such as frozen.pretrain",
+    "convert": "make a checkpoint of open-flamingo one that the other commands take",
     "data": "an index of tars, documents packed into tars, or a set curated",
     "plan": "what training a recipe takes: parameters, memory, FLOPs, and whether a machine is enough",
     "evaluate": "ask a trained model the questions of a task, with examples in the prompt",
@@ -65,6 +66,8 @@ def run(name: str, arguments: list[str]) -> None:
         from lorgnette.claims import claims as command
     elif name == "benchmark":
         from lorgnette.benchmark import benchmark as command
+    elif name == "convert":
+        from lorgnette.conversion import convert as command
     elif name == "tokenizer":
         from lorgnette.vocabulary import tokenizer as command
     elif name in ("compare", "rate"):

@@ -9,6 +9,9 @@ from lorgnette import hub
 from lorgnette.errors import CheckpointError, ConfigError
 from lorgnette.folders import current, read_json
 
+NAME = r"[\w-][\w.-]*/[\w-][\w.-]*"
+THEIRS = ("*.json", "*.safetensors", "*.jinja", "*.model", "*.txt")
+"""What is read of a model of transformers."""
 CONFIG, MODEL, WORDS = "config.json", "model.safetensors", "tokenizer"
 ABSENT, CHECK = "there is no such folder", "Check the path, or the name and the connection."
 
@@ -21,7 +24,7 @@ def locate(folder: str | Path) -> Path:
     if Path(folder).exists():
         fix = "Give the folder of a run or of a checkpoint."
         raise CheckpointError(f"it holds no {CONFIG}", where=folder, fix=fix)
-    if not re.fullmatch(r"[\w-][\w.-]*/[\w-][\w.-]*", str(folder)):
+    if not re.fullmatch(NAME, str(folder)):
         raise CheckpointError(ABSENT, where=folder)
     try:
         return hub.fetch(
@@ -29,6 +32,21 @@ def locate(folder: str | Path) -> Path:
         )
     except ConfigError as error:
         raise CheckpointError(error.problem, where=folder, fix=error.fix) from None
+
+
+def theirs(folder: str | Path) -> Path | None:
+    """The folder of a model that transformers has saved, given it or its name on the hub; None where it is another."""
+    path = Path(folder)
+    if not path.exists() and re.fullmatch(NAME, str(folder)):
+        try:
+            path = hub.fetch(str(folder), [CONFIG], tried=ABSENT, fix=CHECK)
+        except ConfigError:
+            return None  # `locate` says what is wrong with it
+    config = path / CONFIG
+    kind = "model_type" in read_json(config) if config.is_file() else False
+    if kind and path != Path(folder):
+        path = hub.fetch(str(folder), THEIRS, needed=[CONFIG, "*.safetensors"], tried=ABSENT, fix=CHECK)
+    return path if kind else None
 
 
 def described(folder: str | Path, system: str) -> dict[str, Any]:

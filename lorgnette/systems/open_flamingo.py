@@ -4,17 +4,25 @@ Unlike the paper's: gated layers before the last of every n blocks; GELU; eight 
 what is looked at; a picture is the token `<image>`, and an example ends with `<|endofchunk|>`.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
-from torch import Tensor
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import gelu
 
+from lorgnette import language as languages
+from lorgnette import vision as visions
 from lorgnette.errors import CheckpointError, ConfigError
+from lorgnette.fusion.cross import CrossFusion, GatedCrossAttention
 from lorgnette.language import LanguageModel
+from lorgnette.nn import Attention
+from lorgnette.resamplers import PerceiverResampler
 from lorgnette.systems.flamingo import END, Flamingo
 from lorgnette.vision import VisionEncoder
 from lorgnette.weights import open_flamingo as weights
-from lorgnette.weights.open_flamingo import Style
+from lorgnette.weights.open_flamingo import DEPTH, HEAD_WIDTH, HEADS, QUERIES, TOKENS, Style
 from lorgnette.weights.report import Report
 
 
@@ -52,14 +60,80 @@ def load(
         )
     system = Flamingo(vision, connector, fusion, language)
     report = weights.fill(system, state, where)
-    system.layout.frames = 0 if connector.times.learnt is None else len(connector.times.learnt)
-    tokenizer = language.tokenizer
-    if tokenizer.hf("").input_ids[:1] != [tokenizer.bos]:
-        tokenizer.bos = None
-    ends = tokenizer.encode(END)
-    if len(ends) == 1:
-        system.layout.end, system.layout.ends = END, tuple(ends)
-    return system.eval(), report
+    return _asked(system), report
+
+
+def converted(source: str | Path, *, vision: str, language: str) -> tuple[Flamingo, Report, dict[str, Any]]:
+    """The system of a checkpoint with parts from their names, and the arguments with which `build` makes it again.
+
+    Only what the checkpoint holds requires gradients, so that only that is saved.
+
+    Args:
+        vision: a timm encoder; its last norm is taken away, for the package reads patches before it.
+        language: a folder or a hub name.
+
+    Raises:
+        As `load` does.
+    """
+    words = languages.load(language, dtype=torch.float32)
+    name = words.name
+    system, report = load(source, vision=_eyes(vision), language=words)
+    words.name = name  # embeddings that the checkpoint changed are saved with it
+    system.requires_grad_(False)
+    for part in {*report.filled} - {*report.frozen} | {*report.changed}:
+        system.get_parameter(part).requires_grad_(True)
+    connector, fusion = system.connector, system.fusion
+    assert isinstance(connector, PerceiverResampler)
+    assert isinstance(fusion, CrossFusion)
+    arguments = {
+        "vision": vision,
+        "language": language,
+        "blocks": list(fusion.blocks),
+        "heads": _heads(fusion),
+        "queries": len(connector.latents),
+        "depth": len(connector.layers),
+        "connector_heads": _heads(connector),
+        "frames": system.layout.frames,
+        "tokens": list(TOKENS[: len(words.added_ids)]),
+    }
+    return system, report, arguments
+
+
+def build(
+    *,
+    vision: str,
+    language: str,
+    blocks: Sequence[int],
+    heads: int = HEADS,
+    queries: int = QUERIES,
+    depth: int = DEPTH,
+    connector_heads: int = HEADS,
+    frames: int = 0,
+    tokens: Sequence[str] = TOKENS[:2],
+) -> Flamingo:
+    """An OpenFlamingo, not filled; the sizes are the package's own.
+
+    Args:
+        vision: a timm encoder.
+        language: a folder or a hub name.
+        blocks: those that a gated layer stands before.
+        heads: of each gated layer, of 64.
+        queries: Q of the resampler.
+        depth: its layers.
+        connector_heads: of each of them, of 64.
+        frames: learnt times; 0 is pictures only.
+        tokens: those that the package adds to the tokenizer.
+    """
+    eyes, words = _eyes(vision), languages.load(language)
+    layers = {
+        block: GatedCrossAttention(words.block_width, eyes.width, heads, HEAD_WIDTH, gelu, visual_norm=False)
+        for block in blocks
+    }
+    if tokens:
+        words.trim()
+        words.add_tokens(list(tokens))
+    connector = PerceiverResampler(eyes.width, queries, depth, connector_heads, HEAD_WIDTH, gelu, frames=frames)
+    return _asked(Flamingo(eyes, connector, CrossFusion(layers), words))
 
 
 def save(system: Flamingo, path: str | Path, style: Style = "released") -> None:
@@ -76,3 +150,30 @@ def save(system: Flamingo, path: str | Path, style: Style = "released") -> None:
     if len(system.language.tokenizer.encode(END)) != 1:
         raise ConfigError("the tokenizer has no <|endofchunk|>", where=path, fix="Add open-flamingo's tokens to it.")
     weights.write(path, weights.tensors(system, style), style)
+
+
+def _eyes(name: str) -> VisionEncoder:
+    """An encoder of timm without its last norm."""
+    eyes = visions.load(name)
+    if isinstance(getattr(eyes.model, "norm", None), nn.Module):
+        eyes.model.norm = nn.Identity()
+    return eyes
+
+
+def _heads(part: nn.Module) -> int:
+    """Of its attention."""
+    return next(module.heads for module in part.modules() if isinstance(module, Attention))
+
+
+def _asked(system: Flamingo) -> Flamingo:
+    """Reads and ends texts as the package does."""
+    assert isinstance(system.connector, PerceiverResampler)
+    times = system.connector.times.learnt
+    system.layout.frames = 0 if times is None else len(times)
+    tokenizer = system.language.tokenizer
+    if tokenizer.hf("").input_ids[:1] != [tokenizer.bos]:
+        tokenizer.bos = None
+    ends = tokenizer.encode(END)
+    if len(ends) == 1:
+        system.layout.end, system.layout.ends = END, tuple(ends)
+    return system.eval()

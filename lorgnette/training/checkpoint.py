@@ -50,6 +50,12 @@ def _flamingo() -> Callable[..., nn.Module]:
     return build
 
 
+def _open_flamingo() -> Callable[..., nn.Module]:
+    from lorgnette.systems.open_flamingo import build
+
+    return build
+
+
 def _simvlm() -> Callable[..., nn.Module]:
     from lorgnette.systems.simvlm import build
 
@@ -72,6 +78,7 @@ BUILDERS: dict[str, Callable[[], Callable[..., nn.Module]]] = {
     "frozen": _frozen,
     "clip": _clip,
     "flamingo": _flamingo,
+    "open_flamingo": _open_flamingo,
     "simvlm": _simvlm,
     "simvlm_classes": _simvlm_classes,
     "prefix_tuning": _prefix_tuning,

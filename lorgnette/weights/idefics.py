@@ -17,6 +17,7 @@ from lorgnette.language import LanguageModel
 from lorgnette.weights.report import Report, compared, copied, joined, without_alias
 
 TABLE, HEAD = "model.embed_tokens.weight", "lm_head.weight"
+FROZEN = ("vision.*", "language.lm.*")
 SPARE = ("*.rotary_emb.inv_freq", "model.vision_model.embeddings.position_ids")
 _RESAMPLER = {
     "patches_norm": "0.context_layer_norm",
@@ -87,7 +88,7 @@ def fill(system: nn.Module, state: Mapping[str, Tensor], where: str | Path = "st
         if _tied(system):
             state = without_alias(state, head, table, str(where))
     slots = _slots(system)
-    report = compared(slots, state, where=str(where), spare=SPARE)
+    report = compared(slots, state, where=str(where), frozen=FROZEN, spare=SPARE)
     report.check()
     copied(slots, state)
     return report

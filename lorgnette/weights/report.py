@@ -28,7 +28,8 @@ class Report:
     Attributes:
         where: the checkpoint.
         filled: ours, whose values it holds.
-        changed: those of them that belong to a frozen part and had other values before: it is another part now.
+        frozen: those of them that belong to a frozen part; the others are what was learnt.
+        changed: those of the frozen ones that had other values before: it is another part now.
         kept: ours of frozen parts, which it does not hold: they are as they were given.
         left: theirs that are of no use here: of the given vision encoder, second names, tables that follow from sizes.
         missing: theirs that it should hold.
@@ -38,6 +39,7 @@ class Report:
 
     where: str
     filled: tuple[str, ...] = ()
+    frozen: tuple[str, ...] = ()
     changed: tuple[str, ...] = ()
     kept: tuple[str, ...] = ()
     left: tuple[str, ...] = ()
@@ -55,8 +57,9 @@ class Report:
 
     def __str__(self) -> str:
         lines = {
-            "filled": self.filled,
-            "of them in a frozen part and changed": self.changed,
+            "learnt, filled": tuple(name for name in self.filled if name not in self.frozen),
+            "of frozen parts, filled": self.frozen,
+            "of frozen parts, changed by it": self.changed,
             "of frozen parts, not in the checkpoint, kept as given": self.kept,
             "in the checkpoint, of no use here": self.left,
             "missing": self.missing,
@@ -68,14 +71,21 @@ class Report:
 
 
 def compared(
-    slots: Slots, state: Mapping[str, Tensor], *, where: str, frozen: Sequence[str] = (), spare: Sequence[str] = ()
+    slots: Slots,
+    state: Mapping[str, Tensor],
+    *,
+    where: str,
+    frozen: Sequence[str] = (),
+    given: bool = False,
+    spare: Sequence[str] = (),
 ) -> Report:
     """What filling would do; nothing is changed.
 
     Args:
         slots: what can be filled.
         state: the checkpoint.
-        frozen: patterns of our names that the checkpoint may lack.
+        frozen: patterns of our names: the parts that never learnt.
+        given: they have their weights already, so that the checkpoint may lack them.
         spare: patterns of theirs that may have no place here.
     """
     filled: list[str] = []
@@ -85,19 +95,21 @@ def compared(
     misshapen: list[str] = []
     for name, parts in slots.items():
         if name not in state:
-            absent, lacking = (kept, parts) if all(_like(part, frozen) for part in parts) else (missing, [name])
+            spared = given and all(_like(part, frozen) for part in parts)
+            absent, lacking = (kept, parts) if spared else (missing, [name])
             absent.extend(lacking)
         elif state[name].shape != (shape := _shape(parts)):
             misshapen.append(f"{name}: {tuple(state[name].shape)}, not {tuple(shape)}")
         else:
             filled += parts
-            for (part, tensor), given in zip(parts.items(), _rows(parts, state[name]), strict=True):
-                if _like(part, frozen) and not torch.equal(tensor, given.to(tensor.dtype)):
+            for (part, tensor), rows in zip(parts.items(), _rows(parts, state[name]), strict=True):
+                if given and _like(part, frozen) and not torch.equal(tensor, rows.to(tensor.dtype)):
                     changed.append(part)
     alone = sorted(set(state) - set(slots))
     return Report(
         where,
         tuple(filled),
+        tuple(part for part in filled if _like(part, frozen)),
         tuple(changed),
         tuple(kept),
         left=tuple(name for name in alone if _like(name, spare)),

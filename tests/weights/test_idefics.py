@@ -129,6 +129,7 @@ def test_it_computes_what_transformers_computes(peer):
     agree(system, peer, DOCUMENTS[2:])
     assert not report.missing + report.unexpected + report.kept
     assert "language.added" in report.filled
+    assert set(report.frozen) == {n for n in report.filled if n.startswith(("vision.", "language.lm."))}
     assert system.layout.ends == (261,)
 
 

@@ -5,21 +5,25 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from safetensors import safe_open
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 from transformers import LlamaConfig, LlamaForCausalLM
 
+import lorgnette
+from lorgnette.cli import main
 from lorgnette.document import Document, Image, Text, Video
 from lorgnette.errors import CheckpointError, ConfigError, DataError
+from lorgnette.fusion.cross import CrossFusion, GatedCrossAttention
 from lorgnette.fusion.graft import GraftedFusion, GraftedLayer
 from lorgnette.language import LanguageModel
 from lorgnette.language.tiny import byte_tokenizer
 from lorgnette.shapes import Batch
-from lorgnette.systems.flamingo import Flamingo
-from lorgnette.systems.open_flamingo import load, save
+from lorgnette.systems.flamingo import END, Flamingo
+from lorgnette.systems.open_flamingo import build, load, save
 from lorgnette.vision import Transform, VisionEncoder
 from lorgnette.weights import open_flamingo as weights
 
@@ -147,7 +151,8 @@ def test_it_computes_what_the_package_computed(recorded, tmp_path, kind, style, 
     assert ("language.added_head" in report.kept) == (kind == "untied")
     assert not report.changed
     assert language.name == "llama"
-    assert "2 filled" in str(replace(report, filled=report.filled[:2]))
+    assert set(report.frozen) == {name for name in report.filled if name.startswith("language.lm.")}
+    assert "2 learnt, filled" in str(replace(report, filled=("connector.latents", "fusion.layers.1.gate")))
 
 
 @pytest.mark.parametrize("kind", ["tied", "untied"])
@@ -192,7 +197,7 @@ def test_embeddings_that_were_trained_too_make_another_language_model(recorded):
     before = language.fingerprint()
     system, report = load(state, vision=Eyes(), language=language)
     assert report.changed == ("language.lm.model.embed_tokens.weight",)
-    assert "1 of them in a frozen part and changed" in str(report)
+    assert "1 of frozen parts, changed by it" in str(report)
     assert language.name == "llama-open-flamingo"
     assert language.fingerprint() != before
     assert torch.equal(system.language.lm.lm_head.weight[7], state["lang_encoder.model.embed_tokens.weight"][7])
@@ -313,3 +318,53 @@ def test_what_the_package_cannot_be_is_not_written(recorded, tmp_path):
     system.fusion = GraftedFusion([GraftedLayer(16, 8, 8, 64)])
     with pytest.raises(ConfigError, match="open-flamingo has gated layers between blocks, this model has not"):
         save(system, tmp_path / "ours.pt")
+
+
+@pytest.mark.parametrize(
+    ("options", "lacking"),
+    [
+        ({"dense": False}, "GELU in a feed-forward part"),
+        ({"gates": 0}, "a gate for each part"),
+        ({"all_previous": True}, "words that look at the last picture only"),
+    ],
+)
+def test_what_the_package_would_compute_otherwise_is_not_written(tmp_path, options, lacking):
+    system = build(vision="tiny-random", language="tiny-random", blocks=[1, 3])
+    layer = {name: value for name, value in options.items() if name != "all_previous"}
+    width, seen = system.language.block_width, system.vision.width
+    made = {
+        block: GatedCrossAttention(width, seen, 8, 64, torch.nn.functional.gelu, visual_norm=False, **layer)
+        for block in (1, 3)
+    }
+    system.fusion = CrossFusion(made, all_previous=options.get("all_previous", False))
+    with pytest.raises(ConfigError, match=lacking):
+        save(system, tmp_path / "ours.pt")
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_converted_checkpoint_is_loaded_by_name(tmp_path, capsys):
+    torch.manual_seed(0)
+    sizes: dict[str, Any] = {"vision": "tiny-random", "language": "tiny-random", "blocks": [1, 3]}
+    peer = build(**sizes, frames=2)
+    with torch.no_grad():
+        for name, parameter in peer.named_parameters():
+            if name.startswith(("connector.", "fusion.", "language.added")):
+                parameter.normal_(0, 0.3)
+        peer.language.lm.get_input_embeddings().weight[7] += 1.0  # the package may have learnt an old word, too
+    save(peer, tmp_path / "checkpoint.pt")
+    given = ["convert", str(tmp_path / "checkpoint.pt"), str(tmp_path / "ours")]
+    main([*given, "--vision", "tiny-random", "--language", "tiny-random"])
+    told = capsys.readouterr().out
+    assert "learnt, filled: connector.latents" in told
+    assert "1 of frozen parts, changed by it: language.lm" in told
+    system = lorgnette.load(tmp_path / "ours")
+    kept = load_file(tmp_path / "ours" / "model.safetensors")
+    assert sum(name.startswith("language.lm.") for name in kept) == 1
+    assert not any(name.startswith("vision.") for name in kept)
+    picture = Image(np.random.default_rng(0).integers(0, 255, (32, 32, 3), dtype=np.uint8))
+    batch = peer.layout([Document((Text("before"), picture, Text("after"), Text(END), picture, Text("again")))])
+    assert torch.equal(logits(system, batch), logits(peer, batch))
+    assert (system.layout.end, system.layout.frames) == (END, 2)
+    with pytest.raises(SystemExit):
+        main([*given, "--vision", "tiny-random", "--language", "tiny-random"])
+    assert "this is there already" in capsys.readouterr().err

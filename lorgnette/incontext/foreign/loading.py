@@ -9,14 +9,13 @@ from transformers import AutoModelForImageTextToText, AutoProcessor
 from lorgnette import hub
 from lorgnette.errors import CheckpointError, ConfigError
 from lorgnette.incontext.foreign.model import TransformersModel
-
-FILES = ("*.json", "*.safetensors", "*.jinja", "*.model", "*.txt")
+from lorgnette.saved import THEIRS
 
 
 def load(
     name: str,
     *,
-    chat: bool = False,
+    chat: bool | None = False,
     end: str = "\n",
     placeholder: str = "",
     batch_size: int = 32,
@@ -27,6 +26,7 @@ def load(
     """The model in a folder or hub repository; see `TransformersModel`.
 
     Args:
+        chat: None is True where the processor has a chat template.
         dtype: of the weights; None is as they were saved.
 
     Raises:
@@ -36,7 +36,7 @@ def load(
     folder = Path(name)
     if not folder.is_dir():
         folder = hub.fetch(
-            name, FILES, needed=["config.json", "*.safetensors"], tried="there is no such folder", fix="Give a folder."
+            name, THEIRS, needed=["config.json", "*.safetensors"], tried="there is no such folder", fix="Give a folder."
         )
     try:
         processor = AutoProcessor.from_pretrained(folder, local_files_only=True)
@@ -54,6 +54,8 @@ def load(
     except (OSError, SafetensorError, RuntimeError) as error:
         raise CheckpointError(f"its weights cannot be read: {_first_line(error)}", where=name) from None
     model.to(device)
+    if chat is None:
+        chat = bool(getattr(processor, "chat_template", None))
     return TransformersModel(
         model, processor, chat=chat, end=end, placeholder=placeholder, batch_size=batch_size, context=context
     )
