@@ -136,6 +136,7 @@ def test_a_run_reads_it(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> Non
     loaded = read(source)
     grown = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024
     assert grown < 100, f"{grown:.0f} MiB"
+    print(f"{grown:.0f} MiB")  # noqa: T201  (docs/data.md has the figure: pytest -s)
 
     said = {number: str(error) for one in loaded for number, error in one.broken.items()}
     keys = {source.index.sample(number).key: text for number, text in said.items()}
