@@ -44,4 +44,4 @@ def test_a_clip_of_any_length_becomes_as_many_queries_as_a_picture() -> None:
     told = resampler(clip)
     assert told.shape == resampler(clip[:, 0]).shape == (2, 64, 24)
     torch.testing.assert_close(resampler(clip[:, :, torch.randperm(196)]), told, atol=1e-5, rtol=0)
-    assert not torch.allclose(resampler(clip.flip(1)), told, atol=1e-3)
+    assert not torch.allclose(resampler(clip.flip(1)), told, atol=1e-4, rtol=0)

@@ -33,7 +33,7 @@ def test_what_learns_is_what_table_13_says(name: str) -> None:
     assert sum(p.numel() for p in system.fusion.parameters()) == len(range(0, size.blocks, size.every)) * gated
     inner, eyes = 16 * 128, system.vision.width
     layer = 2 * seen + 2 * seen + 3 * seen * inner + inner * seen + 2 * seen + 2 * 4 * seen * seen
-    outside = 64 * seen + 8 * eyes + (eyes * seen + seen) + 2 * seen  # latents, times, projection, the last norm
+    outside = 64 * seen + 8 * seen + eyes * seen + 2 * seen  # latents, times, projection, the last norm
     assert sum(p.numel() for p in system.connector.parameters()) == 6 * layer + outside
 
 
