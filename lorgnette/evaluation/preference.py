@@ -132,9 +132,11 @@ def console_tables(found: Preference) -> list[rich.table.Table]:
         first.add_column(name, justify="right", no_wrap=True)
     first.add_row(str(found.a), str(found.tie), str(found.b), str(found.share))
     legend = "Means of 1 to 5. 95 % intervals are by item; alpha is Krippendorff's, ordinal."
-    second = rich.table.Table(box=rich.box.SIMPLE, padding=(0, 1, 0, 0), caption=legend, caption_justify="left")
-    for name in ("scale", "A", "B", "A − B", "p", "alpha"):
-        second.add_column(name, justify="left" if name == "scale" else "right", no_wrap=True)
+    second = rich.table.Table(box=rich.box.SIMPLE, padding=0, show_edge=False, caption=legend, caption_justify="left")
+    second.add_column("scale", no_wrap=True)
+    for name in ("A", "B", "A − B", "p"):
+        second.add_column(name, justify="right", no_wrap=True)
+    second.add_column("alpha", justify="right", min_width=12)  # breaks between value and interval
     for one in found.scales:
         p = "<0.001" if one.p < 0.001 else f"{one.p:.3f}"
         figures = _told(one.a, ".1f"), _told(one.b, ".1f"), _told(one.difference, "+.2f")
