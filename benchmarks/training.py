@@ -43,7 +43,8 @@ Each side gets one JSON spec on standard input:
 
 and prints: samples_per_second (of the median step), seconds and cpu_seconds (of each step), losses and gradient_norms
 (of each update, the ones that do not count included), peak_bytes and resident_bytes (the most held while training; held
-before it, weights included), learnt (numbers that learn), threads, precision, versions; or error.
+before it, weights included), peak_of_training (whether it could be told apart from that of building), learnt (numbers
+that learn), threads, precision, versions; or error.
 """
 
 import argparse
@@ -208,14 +209,15 @@ def agreement(mine: dict[str, Any], theirs: dict[str, Any]) -> dict[str, float]:
 
 
 def told(who: str, precision: str, figures: dict[str, Any], floor: float) -> str:
-    """One line about one side."""
+    """One line about one side; the floor is one of float32."""
     start = f"{figures['case']:<17} {precision} {who:<16}"
     if "error" in figures:
         return f"{start} failed: {figures['error']}"
     seconds, cpu = figures["seconds"], statistics.median(figures["cpu_seconds"])
     return (
         f"{start} {figures['samples_per_second']:7.3f} samples/s {figures['peak_bytes'] / 2**30:6.2f} GiB   "
-        f"{min(seconds):.2f} to {max(seconds):.2f} s a step, {cpu:.2f} s of CPU, {floor / cpu:.0%} of the floor"
+        f"{min(seconds):.2f} to {max(seconds):.2f} s a step, {cpu:.2f} s of CPU"
+        + (f", {floor / cpu:.0%} of the floor" if precision == "fp32" else "")
     )
 
 
@@ -267,7 +269,7 @@ def memory(figures: dict[str, Any], cases: list[str]) -> dict[str, float]:
         peaks: dict[str, int] = {}
         for who in {who for sides in figures.values() for who in sides}:
             runs = [sides[who][name] for sides in figures.values() if name in sides.get(who, {})]
-            if runs:
+            if runs and all(run["peak_of_training"] for run in runs):
                 peaks[who] = min(runs, key=lambda run: statistics.median(run["seconds"]))["peak_bytes"]
         if "ours" in peaks and len(peaks) > 1:
             found[name] = peaks["ours"] / min(peak for who, peak in peaks.items() if who != "ours")
@@ -296,7 +298,8 @@ def main() -> int:
     shares = memory(figures, options.cases)
     ratio = ratios(figures, options.cases, "seconds")
     for name, value in ratio.items():
-        print(f"{name:<17} ours over the fastest peer {value:6.2f}, memory {shares[name]:6.2f}")
+        less = f"{shares[name]:6.2f}" if name in shares else "not told apart from building the model here"
+        print(f"{name:<17} ours over the fastest peer {value:6.2f}, memory {less}")
     if shares:
         ratio["memory"] = max(shares.values())
     versions = {who: next(iter(of.values()))["versions"] for sides in figures.values() for who, of in sides.items()}

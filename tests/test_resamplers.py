@@ -33,3 +33,15 @@ def test_resampler_is_what_is_written_down(frozen: bool) -> None:
     pairs = zip(*(torch.autograd.grad((x * weight).sum(), wanted) for x in (told, expected)), strict=True)
     for ours, theirs in pairs:
         torch.testing.assert_close(ours, theirs, atol=1e-5 * float(theirs.abs().max()), rtol=1e-4)
+
+
+@torch.inference_mode()
+def test_a_clip_of_any_length_becomes_as_many_queries_as_a_picture() -> None:
+    """At the paper's shapes: eight frames of 14 x 14 patches; patches of a frame in any order."""
+    torch.manual_seed(0)
+    resampler = PerceiverResampler(24, depth=2, heads=2, head_width=8, frames=8)
+    clip = torch.randn(2, 8, 196, 24)
+    told = resampler(clip)
+    assert told.shape == resampler(clip[:, 0]).shape == (2, 64, 24)
+    torch.testing.assert_close(resampler(clip[:, :, torch.randperm(196)]), told, atol=1e-5, rtol=0)
+    assert not torch.allclose(resampler(clip.flip(1)), told, atol=1e-3)

@@ -36,13 +36,19 @@ def memory(field: str) -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if platform.system() == "Darwin" else 1024)
 
 
-def forget_peak() -> None:
-    """What building the model took is no part of training: memory that is free goes back first."""
+def forget_peak() -> bool:
+    """What building the model took is no part of training: memory that is free goes back first.
+
+    Whether the peak is forgotten: only Linux can, and where it may not, the figure is that of the whole process.
+    """
     gc.collect()
     with suppress(OSError, AttributeError):
         ctypes.CDLL(None).malloc_trim(0)
-    with suppress(OSError):
+    try:
         Path("/proc/self/clear_refs").write_text("5")
+    except OSError:
+        return False
+    return True
 
 
 def features(spec: dict[str, Any]) -> Tensor:
@@ -80,7 +86,7 @@ def stepper(spec: dict[str, Any], model: nn.Module, loss: Callable[[], Tensor]) 
 
 def measure(spec: dict[str, Any], step: Step) -> dict[str, Any]:
     """Figures of `warmup` and then `steps` updates; losses and norms are those of all of them."""
-    forget_peak()
+    alone = forget_peak()
     resident = memory("VmRSS")
     seconds, cpu, losses, norms = [], [], [], []
     for _ in range(spec["warmup"] + spec["steps"]):
@@ -102,6 +108,7 @@ def measure(spec: dict[str, Any], step: Step) -> dict[str, Any]:
         "gradient_norms": norms,
         "peak_bytes": memory("VmHWM"),
         "resident_bytes": resident,
+        "peak_of_training": alone,
         "threads": torch.get_num_threads(),
         "precision": spec["precision"],
     }

@@ -162,9 +162,11 @@ def run(plan: Plan, folder: Path, seed: int, say: Callable[[str], None]) -> list
             untouched = Alone(languages.load(plan.language, dtype=system.language.dtype))
             read["untouched"] = nats(untouched, system.layout, texts)
         if name in ("base", "unfrozen"):
-            read |= {name: _text(system, texts), f"{name}, closed": _text(_closed(system), texts)}
+            read[name] = _text(system, texts)
+            _close(system)
+            read[f"{name}, closed"] = _text(system, texts)
         if name == "base":
-            shut = nats(system, system.layout, captions)
+            shut = nats(system, system.layout, captions)  # of the same arm, closed
     base = found["base"]
     perplexity = {name: math.exp(float(values.mean())) for name, values in read.items()}
     write_json(folder / "text.json", perplexity)
@@ -292,14 +294,13 @@ def _gates(system: Flamingo) -> Tensor:
     )
 
 
-def _closed(system: Flamingo) -> Flamingo:
-    """The system with its gates at zero, from here on."""
+def _close(system: Flamingo) -> None:
+    """Puts its gates at zero, for good."""
     with torch.no_grad():
         for layer in system.fusion.layers:
             for gate in (layer.gate, layer.ffn_gate):
                 if isinstance(gate, Tensor):
                     gate.zero_()
-    return system
 
 
 def _each(values: np.ndarray) -> list[str]:

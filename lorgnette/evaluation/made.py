@@ -18,7 +18,7 @@ from lorgnette.evaluation.results import Result
 from lorgnette.evaluation.run import written
 from lorgnette.evaluation.table import Line
 from lorgnette.folders import read_json
-from lorgnette.saved import CONFIG, MODEL, locate
+from lorgnette.saved import CONFIG, locate, theirs
 from lorgnette.training.record import commit, versions
 
 SETTINGS = ("end", "open_ended", "scoring", "calibrated", "balanced", "eos", "permutations", "blind")
@@ -84,14 +84,23 @@ def identity(model: Path) -> dict[str, Any]:
     """Which model answered: its folder's name, what it is built of, and the hash of what it learnt."""
     told: dict[str, Any] = {"folder": model.resolve().name}
     try:
-        folder = locate(model)
+        folder = theirs(model) or locate(model)
     except CheckpointError:
         return told
     config = read_json(folder / CONFIG)
-    told |= {name: config.get(name) for name in ("system", "arguments", "backbones", "vocabulary")}
-    with (folder / MODEL).open("rb") as file:
-        told["sha256"] = hashlib.file_digest(file, "sha256").hexdigest()
+    fields = ("system", "arguments", "backbones", "vocabulary", "model_type", "architectures")
+    told |= {name: config[name] for name in fields if name in config}
+    told["sha256"] = _digest(sorted(folder.glob("*.safetensors")))
     return told
+
+
+def _digest(paths: Sequence[Path]) -> str:
+    """Of a file; of several shards, of their hashes in order."""
+    found = []
+    for path in paths:
+        with path.open("rb") as file:
+            found.append(hashlib.file_digest(file, "sha256"))
+    return found[0].hexdigest() if len(found) == 1 else hashlib.sha256(b"".join(d.digest() for d in found)).hexdigest()
 
 
 def command_line(name: str, function: Callable[..., None], arguments: Mapping[str, object]) -> str:

@@ -89,7 +89,8 @@ class Rices:
 
     Args:
         index: of the pool's pictures.
-        per_class: the most examples of one class (Flamingo classifies with 1 and 5); 0 for no limit.
+        per_class: the most examples of one class in a prompt; 0 for no limit. Flamingo's 1 and 5 are pictures of
+            a class in the pool.
         label: the class of a document; its answer by default.
     """
 

@@ -304,7 +304,8 @@ def _sizes(state: Mapping[str, Tensor], name: str, where: str | Path) -> tuple[i
 def _fits(system: nn.Module, slots: Mapping[str, object]) -> None:
     """Raises ConfigError where the package would build another model, or compute another thing."""
     connector, fusion = system.get_submodule("connector"), _fusion(system)
-    layers: list[Any] = [*getattr(connector, "layers", ()), *fusion.layers]
+    crossing: list[Any] = list(fusion.layers)
+    layers: list[Any] = [*getattr(connector, "layers", ()), *crossing]
     every = fusion.blocks[0] + 1
     expected = {
         f"a resampler of {DEPTH} layers and {QUERIES} latents": isinstance(connector, PerceiverResampler)
@@ -312,7 +313,11 @@ def _fits(system: nn.Module, slots: Mapping[str, object]) -> None:
         f"{HEADS} heads of {HEAD_WIDTH}": all(
             (one.attention.heads, one.attention.query.out_features) == (HEADS, HEADS * HEAD_WIDTH) for one in layers
         ),
-        "GELU": all(one.ffn.activation is gelu for one in layers),
+        "GELU in a feed-forward part": all(one.ffn is not None and one.ffn.activation is gelu for one in layers),
+        "a gate for each part": all(
+            one.gate is not None and len(one.gate) == 1 for one in layers[-len(fusion.layers) :]
+        ),
+        "words that look at the last picture only": not fusion.all_previous,
         "gated layers before every n-th block": fusion.blocks
         == [block for block in range(_language(system).num_blocks) if (block + 1) % every == 0],
         "no tensors beside its own": not any(name.startswith("(") for name in slots),

@@ -1,5 +1,6 @@
 """Commands take models that transformers has saved as they take runs."""
 
+import json
 from pathlib import Path
 
 import foreign_models
@@ -10,14 +11,15 @@ import pytest
 from lorgnette.asking import answering, opened
 from lorgnette.cli import main
 from lorgnette.errors import CheckpointError
+from lorgnette.evaluation.made import identity
 from lorgnette.incontext.engine import Engine
 from lorgnette.incontext.foreign import TransformersModel
 from lorgnette.systems.idefics import Idefics
 
 
-def kept(made: foreign_models.Made, folder: Path) -> Path:
+def kept(made: foreign_models.Made, folder: Path, shard: str = "5GB") -> Path:
     model, processor = made
-    model.save_pretrained(folder)
+    model.save_pretrained(folder, max_shard_size=shard)
     processor.save_pretrained(folder)
     return folder
 
@@ -57,6 +59,19 @@ def test_idefics_becomes_our_flamingo(tmp_path: Path) -> None:
     system, _ = opened(kept(foreign_models.idefics(), tmp_path / "idefics"))
     assert isinstance(system, Idefics)
     assert isinstance(answering(system), Engine)
+
+
+def test_a_model_in_shards_is_told_by_all_of_them(tmp_path: Path) -> None:
+    folder = kept(foreign_models.llava(), tmp_path / "llava", "20KB")
+    shards = sorted(folder.glob("*.safetensors"))
+    assert len(shards) > 1
+    out = tmp_path / "out"
+    main(["evaluate", str(folder), "--task", "captions", "--shots", "0", "--limit", "2", "--out", str(out)])
+    told = json.loads((out / "results.json").read_text())["made"]["model"]
+    assert told["model_type"] == "llava"
+    assert identity(folder) == told
+    shards[0].write_bytes(shards[0].read_bytes()[:-1] + b"\x01")
+    assert identity(folder)["sha256"] != told["sha256"]
 
 
 def test_a_folder_without_weights_is_named(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """Flamingo trained: what learns, what stays, streams in turns, chunks, and a checkpoint that comes back."""
 
+import inspect
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -16,9 +17,10 @@ from lorgnette.errors import CheckpointError, ConfigError
 from lorgnette.fusion import stream
 from lorgnette.incontext.decoding import Decoding
 from lorgnette.incontext.engine import Engine
+from lorgnette.policy import Learn
 from lorgnette.recipes.flamingo import pretrain
 from lorgnette.recipes.flamingo_tuning import adapt, finetune
-from lorgnette.run import Run
+from lorgnette.run import Run, Schedule
 from lorgnette.systems import flamingo
 from lorgnette.training import load, train
 from lorgnette.training.streams import shuffled
@@ -278,6 +280,44 @@ def test_the_papers_recipe(tmp_path: Path) -> None:
         "vision.*": None, "connector.*": 0.0, "fusion.*": 0.1, "language.added*": 0.0, "language.*": None,
     }  # fmt: skip
     train(replace(made, accumulate=2), tmp_path)
+
+
+def test_what_is_asked_for_arrives() -> None:
+    asked: dict[str, Any] = {
+        "language": "tiny-random", "vision": "tiny-random", "pretrained_vision": False, "pretrained_language": False,
+        "connector": "transformer", "queries": 5, "depth": 3, "connector_width": 40, "connector_heads": 4, "frames": 3,
+        "rate": 2.0, "every": 3, "heads": 6, "head_width": 16, "gate": False, "dense": False, "only": 1, "graft": 0,
+        "all_previous": True, "fit": "crop", "size": 64, "blind": True, "precision": "fp32",
+    }  # fmt: skip
+    assert asked.keys() == inspect.signature(flamingo.build).parameters.keys()
+    weights = {"pages_weight": 2.0, "pairs_weight": 3.0, "more_pairs_weight": 4.0, "clips_weight": 5.0}
+    run: dict[str, Any] = {
+        "turns": True, "clip": 3.0, "accumulate": 2, "pack": True, "gradient_checkpointing": True, "steps": 11,
+        "validate_every": 6, "seed": 9,
+    }  # fmt: skip
+    rates = {"lr": 0.5, "backbone_lr": 0.25, "weight_decay": 0.75, "schedule": "linear", "warmup": 7}
+    varied = {"ahead": 1.0, "space": 1.0, "flip": 0.0, "colour": 0.0, "window_tokens": 9, "window_images": 2}
+    batches = {"pages_batch": 2, "pairs_batch": 3, "clips_batch": 4}
+    learning = {"learn_vision": True, "learn_language": True}
+    sources = {"pages": pages(6), "pairs": pairs(12), "more_pairs": pairs(8), "clips": clips(5)}
+    made = pretrain(
+        **asked, **weights, **run, **rates, **varied, **batches, **learning, autocast=True,
+        sources={name: (found, found) for name, found in sources.items()},
+    )  # fmt: skip
+    assert made.arguments == asked
+    assert {f"{name}_weight": stream.weight for name, stream in made.data.items()} == weights
+    assert [stream.batch for stream in made.data.values()] == [2, 3, 3, 4]
+    assert {name: getattr(made, name) for name in run} == run
+    assert (made.precision, made.schedule) == ("bf16", Schedule("linear", 7))
+    assert made.policy == {
+        "vision.*": Learn(0.25, 0.75), "connector.*": Learn(0.5), "fusion.*": Learn(0.5, 0.75),
+        "language.added*": Learn(0.5), "language.*": Learn(0.25, 0.75),
+    }  # fmt: skip
+    page, pair = (made.data[name] for name in ("pages", "pairs"))
+    shown = page.augment(page.source[0], np.random.default_rng(0))
+    assert shown.meta[AHEAD]
+    assert sum(isinstance(part, Image) for part in shown.parts) <= 2
+    assert pair.augment(pair.source[0], np.random.default_rng(0)).parts[1].text.startswith(" ")
 
 
 def test_a_graft_trains_and_comes_back(tmp_path: Path) -> None:

@@ -1,18 +1,21 @@
 """The paper's sizes, counted: what is ours beside Table 1 and Table 13."""
 
+from functools import cache
+
 import pytest
 
 from lorgnette.cli import main
 from lorgnette.errors import ConfigError
 from lorgnette.systems.flamingo_sizes import SIZES, sized
 
+built = cache(sized)
 WITHIN = {"vision": 0.01, "connector": 0.01, "fusion": 0.2, "language": 0.16}
 """Table 1 rounds, differs from the paper's text, and counts Chinchilla's maps of relative positions."""
 
 
 @pytest.mark.parametrize("name", SIZES)
 def test_sizes_have_the_papers_parameters(name: str) -> None:
-    system = sized(name)
+    system = built(name)
     assert {parameter.device.type for parameter in system.parameters()} == {"meta"}
     for part, paper in SIZES[name].paper.items():
         ours = sum(parameter.numel() for parameter in getattr(system, part).parameters())
@@ -23,7 +26,7 @@ def test_sizes_have_the_papers_parameters(name: str) -> None:
 @pytest.mark.parametrize("name", SIZES)
 def test_what_learns_is_what_table_13_says(name: str) -> None:
     """Counted by hand from the table's columns: layers, width, heads of 128, a feed-forward part four times as wide."""
-    size, system = SIZES[name], sized(name)
+    size, system = SIZES[name], built(name)
     width, inner, seen = size.width, 128 * size.heads, 1536
     ffn = 2 * width + 2 * 4 * width * width
     gated = 2 * width + 2 * seen + (width + 2 * seen) * inner + inner * width + ffn + 2

@@ -17,6 +17,7 @@ import lorgnette
 from lorgnette.cli import main
 from lorgnette.document import Document, Image, Text, Video
 from lorgnette.errors import CheckpointError, ConfigError, DataError
+from lorgnette.fusion.cross import CrossFusion, GatedCrossAttention
 from lorgnette.fusion.graft import GraftedFusion, GraftedLayer
 from lorgnette.language import LanguageModel
 from lorgnette.language.tiny import byte_tokenizer
@@ -317,6 +318,28 @@ def test_what_the_package_cannot_be_is_not_written(recorded, tmp_path):
     system.fusion = GraftedFusion([GraftedLayer(16, 8, 8, 64)])
     with pytest.raises(ConfigError, match="open-flamingo has gated layers between blocks, this model has not"):
         save(system, tmp_path / "ours.pt")
+
+
+@pytest.mark.parametrize(
+    ("options", "lacking"),
+    [
+        ({"dense": False}, "GELU in a feed-forward part"),
+        ({"gates": 0}, "a gate for each part"),
+        ({"all_previous": True}, "words that look at the last picture only"),
+    ],
+)
+def test_what_the_package_would_compute_otherwise_is_not_written(tmp_path, options, lacking):
+    system = build(vision="tiny-random", language="tiny-random", blocks=[1, 3])
+    layer = {name: value for name, value in options.items() if name != "all_previous"}
+    width, seen = system.language.block_width, system.vision.width
+    made = {
+        block: GatedCrossAttention(width, seen, 8, 64, torch.nn.functional.gelu, visual_norm=False, **layer)
+        for block in (1, 3)
+    }
+    system.fusion = CrossFusion(made, all_previous=options.get("all_previous", False))
+    with pytest.raises(ConfigError, match=lacking):
+        save(system, tmp_path / "ours.pt")
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_converted_checkpoint_is_loaded_by_name(tmp_path, capsys):

@@ -21,7 +21,7 @@ _LANGUAGE = re.compile(r"[a-z]{2}([_-][A-Za-z]{2,4})?")
 class Site:
     """Every page below a folder, in the order of their paths; the path is the key.
 
-    Pages whose paths differ only in a first folder that is named like a language (`en/tools.html` and
+    Pages whose paths differ only in a first folder that is named like the page's own language (`en/tools.html` and
     `pt_BR/tools.html`) are taken for editions of one page, and have one `meta["cluster"]`.
 
     Args:
@@ -69,7 +69,8 @@ def _read(path: Path, inside: Inside) -> Page:
     told = {"title": read.title, "language": read.language, "url": read.url}
     meta = {field: value for field, value in told.items() if value}
     first, *rest = name.parts
-    meta["cluster"] = "/".join(rest) if rest and _LANGUAGE.fullmatch(first) else name.as_posix()
+    edition = rest and _LANGUAGE.fullmatch(first) and first[:2] == read.language[:2].lower()
+    meta["cluster"] = "/".join(rest) if edition else name.as_posix()
     return Page(Document(read.parts, key=name.as_posix(), meta=meta), read.left)
 
 

@@ -105,6 +105,14 @@ def test_a_folder_of_pages(tmp_path: Path) -> None:
     assert len(Kept(source)) == 2
 
 
+def test_a_folder_that_only_looks_like_a_language_makes_no_editions(tmp_path: Path) -> None:
+    put(
+        tmp_path,
+        {"js/index.html": "<html lang=en><p>one", "go/index.html": "<html lang=en><p>two", "de/x.html": "<p>x"},
+    )
+    assert [page.meta["cluster"] for page in Site(tmp_path)] == ["de/x.html", "go/index.html", "js/index.html"]
+
+
 def test_a_page_reaches_nothing_outside_its_folder(tmp_path: Path) -> None:
     put(tmp_path, {"secret.png": noise(), "site/in.png": noise(1), "site/x.svg": "<svg/>", "site/y.avif": b"y"})
     os.symlink(tmp_path / "secret.png", tmp_path / "site" / "link.png")

@@ -84,6 +84,15 @@ def test_a_data_set_may_choose_its_own_examples(tmp_path: Path) -> None:
         benchmark(Path("run"), "open_ended_mi", data, support=2, **asked)
 
 
+def test_flamingo_classifies_among_so_many_pictures_of_each_class(tmp_path: Path) -> None:
+    data = folder_of("imagenet", tmp_path)
+    asked = {"shots": (2,), "select": "rices", "permutations": 2, "blind": False}
+    benchmark(Path("run"), "imagenet", data, reader=("per_class=1",), out=tmp_path / "out", **asked)
+    classes = len(json.loads((tmp_path / "out" / "predictions.jsonl").read_text().splitlines()[0])["candidates"])
+    index = json.loads(next((tmp_path / "out").glob("rices/*/index.json")).read_text())
+    assert classes in {len(value) for value in index.values() if isinstance(value, list)}
+
+
 def test_another_support_has_another_index(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     data = folder_of("hateful_memes", tmp_path)
     asked = {"shots": (1,), "select": "rices", "out": tmp_path / "out", "blind": False}
