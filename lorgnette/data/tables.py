@@ -117,7 +117,9 @@ class Delimited(_Lines):
         self.path, self.delimiter = path, delimiter
         data = plain.read(path)
         records = self._records(data)
-        start, stop, line, header = next(records)
+        start, stop, line, header = next(records, (0, 0, 1, []))
+        if not header:
+            raise DataError("no header", where=path, fix="Name the columns in the first line.")
         self.columns = tuple(name.strip() for name in header)
         self._check_header(f"{path}:{line}")
         bounds = []

@@ -1,14 +1,19 @@
 """Verdicts: the first reason counts, the first of a cluster that stands stays, questions keep documents apart."""
 
+import tracemalloc
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pytest
 from made import drawing, gathered, local
 
 from lorgnette.curation.dropping import classes, decide, same
+from lorgnette.curation.facts import DOCUMENTS, PICTURES
+from lorgnette.curation.known import together
 from lorgnette.curation.options import Options
+from lorgnette.curation.shards import Work
 from lorgnette.data.pairs import asked, captioned
 from lorgnette.document import Document, Image, Text
 
@@ -120,3 +125,28 @@ def test_classes_are_those_of_the_links(seed: int) -> None:
     values = rng.integers(0, 10, 40)
     found = classes(40, same(values))
     assert ((found[:, None] == found) == (values[:, None] == values)).all()
+
+
+def test_memory_of_a_document(tmp_path: Path) -> None:
+    """What the one process that decides holds: its peak, over 40,000 documents of a picture each."""
+    number, work = 40_000, Work(tmp_path, 40_000, 2000)
+    rng = np.random.default_rng(0)
+    for shard in work.shards:
+        numbers = np.array(work.numbers(shard))
+        drawn = {"number": numbers, "share": rng.random(2000), "said": rng.integers(1, 1 << 60, 2000)}
+        drawn |= {"bytes": np.full(2000, 9), "asked": np.zeros(2000, np.int64), "problem": [""] * 2000}
+        rows = [drawn.get(name, [None] * 2000) for name in DOCUMENTS.names]
+        arrays = [pa.array(row, kind) for row, kind in zip(rows, DOCUMENTS.types, strict=True)]
+        work.write("documents", shard, pa.table(arrays, schema=DOCUMENTS))
+        digests = pa.array([rng.bytes(16) for _ in numbers], pa.binary(16))
+        signatures = pa.array([bytes(288)] * 2000, pa.binary(288))
+        columns = [numbers, np.zeros(2000, np.int64), digests, digests, signatures]
+        work.write("pictures", shard, pa.table([pa.array(one) for one in columns], schema=PICTURES))
+    options = Options(stages=("exact", "filip"))
+    tracemalloc.start()
+    decided = decide(together([work], options), options)
+    bytes_each = tracemalloc.get_traced_memory()[1] / number
+    tracemalloc.stop()
+    print(f"{bytes_each:.0f} bytes a document")  # noqa: T201  docs/curation.md has it: pytest -s
+    assert len(decided.kept) == number
+    assert bytes_each < 400

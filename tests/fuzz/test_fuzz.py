@@ -27,7 +27,7 @@ from lorgnette.data.web import markup
 from lorgnette.data.web.index import open_index, write_index
 from lorgnette.data.web.tars import open_tars
 from lorgnette.document import Document, Image, Region, Targets, Text, Video
-from lorgnette.errors import LorgnetteError
+from lorgnette.errors import DataError, LorgnetteError
 
 PICTURE = PIL.Image.fromarray(np.random.default_rng(0).integers(0, 255, (24, 20, 3), dtype=np.uint8))
 
@@ -387,3 +387,22 @@ def test_annotations_of_official_sets(one: Set, times: int, tmp_path: Path) -> N
             (tmp_path / name).write_bytes(files[name])
 
     survives(broken(), read, 5 * times)
+
+
+@pytest.mark.parametrize("data", [b",,\n", b'""\n', b"\n \n,\n"])
+def test_a_table_without_a_header(data: bytes, tmp_path: Path) -> None:
+    """Found by fuzzing."""
+    (tmp_path / "t.csv").write_bytes(data)
+    with pytest.raises(DataError, match=r"t\.csv.*(no header|no rows|no column)"):
+        open_source(tmp_path / "t.csv")
+
+
+def test_an_index_that_tells_of_a_record_that_is_not_there(tmp_path: Path) -> None:
+    """Found by fuzzing."""
+    (tmp_path / "0.tar").write_bytes(tarred({"a.jpg": JPEG, "a.txt": b"a cat", "b.jpg": JPEG, "b.txt": b"b"}))
+    write_index([tmp_path / "0.tar"], tmp_path / "index")
+    samples = bytearray((tmp_path / "index" / "samples.bin").read_bytes())
+    samples[16] |= 1
+    (tmp_path / "index" / "samples.bin").write_bytes(samples)
+    with pytest.raises(DataError, match="damaged index"):
+        open_tars(open_index(tmp_path / "index"))

@@ -105,7 +105,7 @@ class Index:
         key, *extensions = self._told(i)
         first, end = self._bounds("members", i)
         places, tar, found = self._members[first:end].tolist(), bisect_right(self._ends, i), {}
-        if not places or len(places) != len(extensions):
+        if not places or len(places) != len(extensions) or self._samples["holds"][i] != _holds(extensions):
             raise self._damaged(i)
         for extension, (start, size, check) in zip(extensions, places, strict=True):
             if not BLOCK <= start <= start + size <= self.shards[tar].bytes:
