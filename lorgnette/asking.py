@@ -1,6 +1,7 @@
 """What `evaluate` and `benchmark` share: one or several processes ask a run all its tasks, with progress, resumably."""
 
 import hashlib
+import json
 import os
 import shlex
 import shutil
@@ -30,7 +31,7 @@ from lorgnette.incontext.classes import Chooses, Classes
 from lorgnette.incontext.engine import Engine
 from lorgnette.incontext.reading import Prompted
 from lorgnette.incontext.requests import Answers
-from lorgnette.saved import CONFIG, locate, theirs
+from lorgnette.saved import CONFIG, digests, locate, theirs
 from lorgnette.training.checkpoint import load
 from lorgnette.training.progress import Display
 
@@ -55,12 +56,7 @@ def opened(run: Path) -> tuple[System, str]:
     folder = folder or locate(run)
     if not isinstance(system, System):
         raise CheckpointError("this system does not answer prompts", where=run)
-    digest = hashlib.sha256()
-    for path in sorted(folder.iterdir()):
-        if path.name == CONFIG or path.suffix == ".safetensors":
-            with path.open("rb") as file:
-                digest.update(hashlib.file_digest(file, "sha256").digest())
-    return system, digest.hexdigest()[:16]
+    return system, hashlib.sha256(json.dumps(digests(folder)).encode()).hexdigest()[:16]
 
 
 def _transformers(folder: Path, device: str) -> System:

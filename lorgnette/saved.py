@@ -1,8 +1,10 @@
 """Where a checkpoint lies, and what its system was built from; `lorgnette.training.checkpoint` writes and reads it."""
 
 import difflib
+import hashlib
 import re
 from collections.abc import Mapping
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -50,7 +52,7 @@ def _near(folder: Path) -> str:
 def theirs(folder: str | Path) -> Path | None:
     """The folder of a model that transformers has saved, given it or its name on the hub; None where it is another."""
     path = Path(folder)
-    if not path.exists() and _on_hub(folder):
+    if _on_hub(folder):
         try:
             path = hub.fetch(str(folder), [CONFIG], tried=ABSENT, fix=CHECK)
         except ConfigError:
@@ -60,6 +62,18 @@ def theirs(folder: str | Path) -> Path | None:
     if kind and path != Path(folder):
         path = hub.fetch(str(folder), THEIRS, needed=[CONFIG, "*.safetensors"], tried=ABSENT, fix=CHECK)
     return path if kind else None
+
+
+def digests(folder: Path) -> dict[str, str]:
+    """SHA-256 of a model's configuration and weights, file by file; each is read once in a process."""
+    files = [path for path in sorted(folder.iterdir()) if path.name == CONFIG or path.suffix == ".safetensors"]
+    return {path.name: _hashed(path, path.stat().st_mtime_ns, path.stat().st_size) for path in files}
+
+
+@lru_cache
+def _hashed(path: Path, changed: int, size: int) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def described(folder: str | Path, system: str) -> dict[str, Any]:

@@ -13,8 +13,9 @@ from lorgnette.curation.options import Options, phrases
 from lorgnette.curation.texts import finder, normal
 from lorgnette.data.web.rules import Rules
 
-FLAMINGO = Rules()
-FILIP = Rules(smallest=200, aspect=3.0, single_colour=True)
+PICTURES = {"flamingo": Rules(), "filip": Rules(smallest=200, aspect=3.0, single_colour=True)}
+NAME_OF_A_FILE, SENSITIVE = "filip: text like the name of a file", "filip: sensitive words"
+OTHER_LANGUAGE = "filip: text not in {!r}"
 SURE, LEAST = 0.8, 20
 """A text is of another language where the identifier is so sure of it, and it has so many characters."""
 PERSON = "<person>"
@@ -26,8 +27,9 @@ _FILE = re.compile(rf"\s*(?:{_SUFFIX}|{_CAMERA})\s*", re.IGNORECASE)
 
 def against_pictures(pictures: list[PIL.Image.Image], options: Options) -> list[str]:
     """The rules that some picture breaks, by name, such as "flamingo: smaller than 64 pixels"."""
-    checked = [("flamingo", FLAMINGO), ("filip", FILIP)]
-    found = [f"{name}: {rules.of(one)}" for name, rules in checked if name in options.stages for one in pictures]
+    found = [
+        f"{name}: {rules.of(one)}" for name, rules in PICTURES.items() if name in options.stages for one in pictures
+    ]
     return [rule for rule in dict.fromkeys(found) if not rule.endswith(": ")]
 
 
@@ -35,12 +37,24 @@ def against_text(text: str, options: Options) -> list[str]:
     """The rules of FILIP that a text breaks, by name."""
     if "filip" not in options.stages or not text.strip():
         return []
-    found = ["filip: text like the name of a file"] if _FILE.fullmatch(text) else []
+    found = [NAME_OF_A_FILE] if _FILE.fullmatch(text) else []
     if options.language and other_language(text, options.language):
-        found.append(f"filip: text not in {options.language!r}")
+        found.append(OTHER_LANGUAGE.format(options.language))
     sensitive = finder(phrases(options.sensitive))
     if sensitive and sensitive.search(normal(text)):
-        found.append("filip: sensitive words")
+        found.append(SENSITIVE)
+    return found
+
+
+def rules(options: Options) -> list[str]:
+    """The names of all rules that are applied, so that those which drop nothing are told, too."""
+    found = [
+        f"{name}: {reason}" for name, rules in PICTURES.items() if name in options.stages for reason in rules.reasons
+    ]
+    if "filip" in options.stages:
+        found.append(NAME_OF_A_FILE)
+        found += [OTHER_LANGUAGE.format(options.language)] if options.language else []
+        found += [SENSITIVE] if options.sensitive else []
     return found
 
 

@@ -36,7 +36,7 @@ class Known:
 
     Attributes:
         unreadable: could not be read.
-        broken: for every rule that some document breaks, which do.
+        broken: for every rule that is applied, which documents break it.
         said: the digest of its text, 0 where there is none; `asked`, that of its question.
         score: cosine of picture and text, NaN where there is none.
         together: links of documents that the data says belong together.

@@ -11,6 +11,7 @@ from jaxtyping import Float32, Int64
 from numpy import ndarray
 
 from lorgnette.curation import near
+from lorgnette.curation.cleaning import rules
 from lorgnette.curation.dropping import SLOTS, Known, linked, same
 from lorgnette.curation.options import Options
 from lorgnette.curation.shards import Work
@@ -21,18 +22,18 @@ def together(sets: list[Work], options: Options) -> Known:
     """What is known of the documents of the first set, and of the evaluation sets after it."""
     work, n = sets[0], sets[0].count
     unreadable, said, asked = np.zeros(n, bool), np.zeros(n, np.int64), np.zeros(n, np.int64)
-    broken: dict[str, ndarray] = {}
+    broken = {rule: np.zeros(n, bool) for rule in rules(options)}
     names: list[tuple[int, str]] = []
     columns = ["number", "problem", "broken", "said", "asked", "together"]
     for table in work.read("documents", columns):
         numbers = _column(table, "number")
         unreadable[numbers] = pc.not_equal(table["problem"], "").to_numpy()
         said[numbers], asked[numbers] = _column(table, "said"), _column(table, "asked")
-        for number, rules, together in zip(
+        for number, against, together in zip(
             numbers.tolist(), *map(_lists, (table["broken"], table["together"])), strict=True
         ):
-            for rule in rules:
-                broken.setdefault(rule, np.zeros(n, bool))[number] = True
+            for rule in against:
+                broken[rule][number] = True
             names += [(number, one) for one in together]
     ids, contents, pixels = [], [], []
     for one in sets:

@@ -1,14 +1,14 @@
 """What a curation leaves beside its tars: report.json, report.html, audit.html, datasheet.md and drops.jsonl."""
 
-import json
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import jinja2
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from jaxtyping import Int64
 from numpy import ndarray
@@ -53,29 +53,17 @@ class Report:
         return "\n".join(lines)
 
 
-@dataclass(frozen=True)
-class Keys:
-    """The keys of documents by number, read from their shards."""
-
-    sets: list[Work]
-    names: list[str]
-
-    def __getitem__(self, number: int) -> str:
-        k = number // HELD_OUT
-        work = self.sets[k]
-        key = self._of(k, (number - work.first) // work.size)[number]
-        return f"{self.names[k - 1]}: {key}" if k else key
-
-    def _of(self, k: int, shard: int) -> dict[int, str]:
-        if (k, shard) not in self._read:
-            self._read.clear()
-            table = pq.read_table(self.sets[k].path("documents", shard), columns=["number", "key"])
-            self._read[k, shard] = dict(zip(*(column.to_pylist() for column in table.columns), strict=True))
-        return self._read[k, shard]
-
-    @cached_property
-    def _read(self) -> dict[tuple[int, int], dict[int, str]]:
-        return {}
+def keys_of(numbers: Int64[ndarray, " K"], sets: list[Work], names: list[str]) -> dict[int, str]:
+    """The keys of documents by number; each shard is read once."""
+    found: dict[int, str] = {}
+    for k, work in enumerate(sets):
+        mine = np.unique(numbers[numbers // HELD_OUT == k])
+        shards = (mine - work.first) // work.size
+        for shard in np.unique(shards).tolist():
+            table = pq.read_table(work.path("documents", shard), columns=["number", "key"])
+            rows = _only(table, mine[shards == shard]).to_pylist()
+            found |= {row["number"]: f"{names[k - 1]}: {row['key']}" if k else row["key"] for row in rows}
+    return found
 
 
 def publish(
@@ -94,8 +82,9 @@ def publish(
     Args:
         sets: the documents, then the evaluation sets; `names`, those of the latter.
     """
-    work, keys, kept = sets[0], Keys(sets, names), decided.kept
-    rules = {}
+    work, kept = sets[0], decided.kept
+    named = np.concatenate([np.flatnonzero(decided.why >= 0), decided.because[decided.because >= 0]])
+    keys, rules = keys_of(named, sets, names), {}
     for i, reason in enumerate(decided.reasons):
         which = np.flatnonzero(decided.why == i)
         example = keys[int(which[0])] if len(which) else ""
@@ -121,7 +110,7 @@ def publish(
         "alignment": {"least": decided.threshold, "quantiles": quality.quantiles(known.score)},
     }
     if options.model:
-        told["quality"] |= quality.of_vectors(_vectors(work, set(quality.sample(kept).tolist())))
+        told["quality"] |= quality.of_vectors(_vectors(work, quality.sample(kept)))
     write_json(folder / NAME, told)
     why = [decided.reasons[i] if i >= 0 else "" for i in decided.why.tolist()]
     because = [keys[i] if i >= 0 else "" for i in decided.because.tolist()]
@@ -131,25 +120,35 @@ def publish(
     pairs_shown = [source[i] for i in quality.sample(kept, PAIRS).tolist()]
     (folder / "audit.html").write_text(audit_page(pairs_shown), "utf-8")
     (folder / "report.html").write_text(
-        page.render(report=told, quality=json.dumps(told["quality"], indent=1)), "utf-8"
+        page.render(report=told, title=name or "a set", quality=dict(_flat(told["quality"]))), "utf-8"
     )
     return Report(told)
 
 
+def _only(table: pa.Table, numbers: Int64[ndarray, " S"]) -> pa.Table:
+    return table.filter(pc.is_in(table["number"], pa.array(numbers)))
+
+
 def _rows(work: Work, numbers: Int64[ndarray, " S"]) -> Iterator[dict[str, Any]]:
     """The facts of some documents, as the quality report reads them."""
-    wanted = set(numbers.tolist())
     for table in work.read("documents", ["number", "text", "label", "group", "fields"]):
-        for row in table.to_pylist():
-            if row["number"] in wanted:
-                yield {**row, "text": row["text"] or "", "fields": row["fields"] or []}
+        for row in _only(table, numbers).to_pylist():
+            yield {**row, "text": row["text"] or "", "fields": row["fields"] or []}
 
 
-def _vectors(work: Work, wanted: set[int]) -> np.ndarray:
-    found = [
-        row["embedding"]
-        for table in work.read("seen", ["number", "embedding"])
-        for row in table.to_pylist()
-        if row["number"] in wanted and row["embedding"] is not None
-    ]
+def _vectors(work: Work, numbers: Int64[ndarray, " S"]) -> np.ndarray:
+    tables = (_only(table, numbers) for table in work.read("seen", ["number", "embedding"]))
+    found = [value for table in tables for value in table["embedding"].drop_null().to_pylist()]
     return np.frombuffer(b"".join(found), np.float32).reshape(len(found), -1) if found else np.empty((0, 1), np.float32)
+
+
+def _flat(told: dict[str, Any], before: str = "") -> Iterator[tuple[str, str]]:
+    """Names and figures, one to a line."""
+    for name, value in told.items():
+        words = f"{before}{name.replace('_', ' ')}"
+        if isinstance(value, dict):
+            yield from _flat(value, f"{words}: ")
+        elif isinstance(value, list):
+            yield words, ", ".join(one if isinstance(one, str) else ", ".join(map(str, one.values())) for one in value)
+        else:
+            yield words, f"{value:,.4g}" if isinstance(value, float) else f"{value:,}"

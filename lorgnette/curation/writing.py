@@ -111,9 +111,9 @@ def write_drops(path: Path, work: Work, why: list[str], because: list[str]) -> N
     """
     with open(path, "w", encoding="utf-8") as file:
         for table in work.read("documents", ["number", "key", "problem"]):
-            for row in table.to_pylist():
-                if reason := why[row["number"]]:
-                    told = {"key": row["key"], "rule": reason}
-                    told |= {"problem": row["problem"]} if row["problem"] else {}
-                    told |= {"because": because[row["number"]]} if because[row["number"]] else {}
-                    file.write(json.dumps(told, ensure_ascii=False) + "\n")
+            dropped = [bool(why[number]) for number in table["number"].to_pylist()]
+            for row in table.filter(dropped).to_pylist():
+                told = {"key": row["key"], "rule": why[row["number"]]}
+                told |= {"problem": row["problem"]} if row["problem"] else {}
+                told |= {"because": because[row["number"]]} if because[row["number"]] else {}
+                file.write(json.dumps(told, ensure_ascii=False) + "\n")

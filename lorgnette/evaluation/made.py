@@ -18,7 +18,7 @@ from lorgnette.evaluation.results import Result
 from lorgnette.evaluation.run import written
 from lorgnette.evaluation.table import Line
 from lorgnette.folders import read_json
-from lorgnette.saved import CONFIG, locate, theirs
+from lorgnette.saved import CONFIG, digests, locate, theirs
 from lorgnette.training.record import commit, versions
 
 SETTINGS = ("end", "open_ended", "scoring", "calibrated", "balanced", "eos", "permutations", "blind")
@@ -90,17 +90,10 @@ def identity(model: Path) -> dict[str, Any]:
     config = read_json(folder / CONFIG)
     fields = ("system", "arguments", "backbones", "vocabulary", "model_type", "architectures")
     told |= {name: config[name] for name in fields if name in config}
-    told["sha256"] = _digest(sorted(folder.glob("*.safetensors")))
+    hashes = [value for name, value in digests(folder).items() if name != CONFIG]
+    # Of several shards, of their hashes in order.
+    told["sha256"] = hashes[0] if len(hashes) == 1 else hashlib.sha256("".join(hashes).encode()).hexdigest()
     return told
-
-
-def _digest(paths: Sequence[Path]) -> str:
-    """Of a file; of several shards, of their hashes in order."""
-    found = []
-    for path in paths:
-        with path.open("rb") as file:
-            found.append(hashlib.file_digest(file, "sha256"))
-    return found[0].hexdigest() if len(found) == 1 else hashlib.sha256(b"".join(d.digest() for d in found)).hexdigest()
 
 
 def command_line(name: str, function: Callable[..., None], arguments: Mapping[str, object]) -> str:

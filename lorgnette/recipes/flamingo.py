@@ -131,7 +131,7 @@ def pretrain(
         space: the share of pairs' texts that begin with a space.
         flip: the share of pictures and clips that are mirrored. Never for text, arrows, clocks, or where left and right
             matter.
-        colour: largest relative change of brightness, contrast and saturation.
+        colour: largest relative change of brightness, contrast and saturation; of hue a tenth, in turns.
         window_tokens: of a page that are read, at random.
         window_images: the most pictures and clips of a window, the first ones.
         fit: how a picture becomes a square; bars have the mean colour.
@@ -180,21 +180,7 @@ def pretrain(
         require(name in shares, "sources", f"there is no stream {name!r}", f"Known: {', '.join(shares)}.")
     words = languages.load_tokenizer(language)
     words.add([flamingo.END])
-    seen: tuple[View, ...] = ()
-    if not remember and (flip or colour):
-        seen = (
-            partial(
-                augment,
-                crop=(1.0, 1.0),
-                shift=0.0,
-                turn=0.0,
-                colour=(colour, colour, colour, 0.1 * colour),
-                flip=flip,
-                blur=0.0,
-                rate=rate,
-                most=frames or None,
-            ),
-        )
+    seen = () if remember else views_of(flip, colour, rate=rate, frames=frames)
     cut: View = partial(window, tokenizer=words, length=window_tokens, images=window_images)
     views: dict[str, tuple[View, ...]] = {"pages": (cut, *seen)}
     changes = {
@@ -273,3 +259,12 @@ def pretrain(
         validate_every=validate_every,
         recipe="flamingo.pretrain",
     )
+
+
+def views_of(flip: float, colour: float, *, rate: float, frames: int) -> tuple[View, ...]:
+    """How pictures and clips are seen in training: mirrored and tinted, nothing moved; none where both are 0."""
+    if not (flip or colour):
+        return ()
+    tint = (colour, colour, colour, 0.1 * colour)
+    still = partial(augment, crop=(1.0, 1.0), shift=0.0, turn=0.0, blur=0.0)
+    return (partial(still, colour=tint, flip=flip, rate=rate, most=frames or None),)

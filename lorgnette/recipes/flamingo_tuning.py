@@ -13,14 +13,14 @@ import tyro
 
 from lorgnette import language as languages
 from lorgnette import saved
-from lorgnette.data.augment import Augmented, augment
+from lorgnette.data.augment import Augmented
 from lorgnette.data.chunks import Varied
 from lorgnette.data.named import open_data
 from lorgnette.data.source import Source
 from lorgnette.fusion import stream
 from lorgnette.objectives.language_modelling import LanguageModelling, spoken
 from lorgnette.policy import Frozen, Learn
-from lorgnette.recipes.flamingo import Sources, pretrain
+from lorgnette.recipes.flamingo import Sources, pretrain, views_of
 from lorgnette.run import Run, Schedule, Stream, require
 from lorgnette.systems import flamingo
 
@@ -68,7 +68,7 @@ def finetune(
         autocast: compute in bfloat16 where that is safe.
         gradient_checkpointing: compute the language model's blocks again in backward, to save memory.
         flip: the share of pictures and clips that are mirrored.
-        colour: largest relative change of brightness, contrast and saturation.
+        colour: largest relative change of brightness, contrast and saturation; of hue a tenth, in turns.
         steps: at most so many.
         patience: stop after so many validations without a better loss.
         validate_every: steps between validations.
@@ -84,20 +84,9 @@ def finetune(
     train, validation = sources if sources is not None else open_data(data)[:2]
     words = languages.load_tokenizer(arguments["language"])
     words.add([flamingo.END])
-    tint = (colour, colour, colour, 0.0)
-    view = partial(
-        augment,
-        crop=(1.0, 1.0),
-        shift=0.0,
-        turn=0.0,
-        colour=tint,
-        flip=flip,
-        blur=0.0,
-        rate=arguments.get("rate", 1.0),
-        most=arguments.get("frames", 8) or None,
-    )
     still = Varied(flamingo.END)
-    varied = replace(still, views=(view,) if flip or colour else ())
+    clips = {"rate": arguments.get("rate", 1.0), "frames": arguments.get("frames", 8)}
+    varied = replace(still, views=views_of(flip, colour, **clips))
     reading = LanguageModelling(spoken(words, [train, validation], vocabulary, flamingo.END), others=vocabulary or 0)
     return Run(
         system="flamingo",

@@ -148,7 +148,20 @@ def test_the_pages_say_it(made: tuple[Path, list[Document]]) -> None:
     assert "| contamination: picture | 20 |" in sheet
     assert (out / "audit.html").read_text().count("<figure>") == 200
     assert "v/tiny" in (out / "report.html").read_text()
+    assert "<td>distinct 1<td>0." in (out / "report.html").read_text()
     assert not (made[0] / "out.work").exists()
+
+
+def test_rules_that_drop_nothing_are_told_too(tmp_path: Path, local_ray: None) -> None:
+    documents = [captioned(png(drawing(i, 220)), f"drawing {i}", key=f"{i}") for i in range(4)]
+    report = curate(documents, tmp_path / "out", Options(stages=("flamingo", "filip")))
+    told = {rule: one["dropped"] for rule, one in report.told["rules"].items()}
+    assert {
+        "flamingo: of a single colour",
+        "filip: text like the name of a file",
+        "filip: text not in 'en'",
+    } <= told.keys()
+    assert not any(told.values())
 
 
 def test_a_killed_run_goes_on(tmp_path: Path, local_ray: None) -> None:

@@ -44,13 +44,18 @@ class Rules:
     def of(self, picture: PIL.Image.Image) -> str:
         """Why a decoded picture is dropped; "" where it is kept."""
         short, long = sorted(picture.size)
+        small, narrow, *flat = self.reasons
         if short < self.smallest:
-            return f"smaller than {self.smallest} pixels"
+            return small
         if long > self.aspect * short:
-            return f"longer than {self.aspect:g} times its width"
-        if not self.single_colour and picture.getcolors(1) is not None:
-            return "of a single colour"
-        return ""
+            return narrow
+        return flat[0] if flat and picture.getcolors(1) is not None else ""
+
+    @property
+    def reasons(self) -> tuple[str, ...]:
+        """Why a decoded picture may be dropped, in the order in which it is tried."""
+        sizes = f"smaller than {self.smallest} pixels", f"longer than {self.aspect:g} times its width"
+        return sizes if self.single_colour else (*sizes, "of a single colour")
 
 
 @dataclass(frozen=True)
