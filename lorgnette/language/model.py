@@ -266,6 +266,9 @@ class LanguageModel(nn.Module):
         new = F.linear(hidden, table.to(hidden.dtype))
         if rows is None:
             ids = (self._rows >= 0).nonzero()[:, 0]
+            old = self.vocab_size - len(ids)
+            if old <= logits.shape[-1] and bool((ids >= old).all()):
+                return torch.cat([logits[..., :old], new[..., self._rows[ids]].to(logits.dtype)], -1)
             logits = F.pad(logits, (0, self.vocab_size - logits.shape[-1]), value=torch.finfo(logits.dtype).min)
             return logits.index_copy(-1, ids, new[..., self._rows[ids]].to(logits.dtype))
         row = self._rows[rows]

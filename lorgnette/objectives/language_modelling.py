@@ -31,7 +31,8 @@ class LanguageModelling:
     """Cross-entropy of the tokens that carry weight, each predicted from the position before it.
 
     Returns `loss`, the mean weighted by `batch.weights`; `nll`, the unweighted mean in nats; `accuracy`, the share of
-    tokens that were the most likely; `tokens`, their number. A batch without supervised tokens has loss 0.
+    tokens that were the most likely (a tie of k counts 1/k); `tokens`, their number. A batch without supervised tokens
+    has loss 0.
 
     The head is applied at supervised positions only, `chunk` of them at a time, and each chunk's gradient is taken at
     once, so that the logits of one chunk are all that is ever held. The softmax is computed in float32.
@@ -146,9 +147,11 @@ class _Chunked(torch.autograd.Function):
                 x = hidden[part].detach().requires_grad_(wanted)
                 logits = head(x).float()
             rows, wished = torch.arange(len(x), device=x.device), targets[part]
-            told = logits.detach() - logits.detach().amax(-1, keepdim=True)
-            right += (told.argmax(-1) == wished).sum()
+            # In place: the head's last step needs no logit again, or autograd would refuse below.
+            told = logits.detach()
+            told -= told.amax(-1, keepdim=True)
             below = told[rows, wished]
+            right += ((below == 0) / (told == 0).sum(-1)).sum()
             total = told.exp_().sum(-1)
             each = total.log() - below
             loss += (each * share[part]).sum()
