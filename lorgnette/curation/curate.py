@@ -19,9 +19,8 @@ from pathlib import Path
 import numpy as np
 
 from lorgnette.curation.dropping import HELD_OUT, decide
-from lorgnette.curation.facts import measure
+from lorgnette.curation.facts import measuring
 from lorgnette.curation.known import sizes, together
-from lorgnette.curation.models import looking
 from lorgnette.curation.options import Options
 from lorgnette.curation.parts import divided
 from lorgnette.curation.report import Report, publish
@@ -73,12 +72,14 @@ def curate(
     claim(folder, plan | {"against": {key: _identity(one) for key, one in against.items()}})
 
     jobs = [(k, shard) for k, one in enumerate(sets) for shard in one.missing("pictures")]
-    measuring = partial(_measuring, [source, *against.values()], sets, jobs, options)
-    _stage("measuring", sum(len(one.shards) for one in sets), len(jobs), measuring, told)
+    measure = partial(measuring, [source, *against.values()], sets, jobs, options)
+    _stage("measuring", sum(len(one.shards) for one in sets), len(jobs), measure, told)
     work = sets[0]
     if options.model or options.captioner:
+        from lorgnette.curation.models import looking  # and transformers, only where a model looks
+
         left = work.missing("seen")
-        _stage("looking", len(work.shards), len(left), partial(_looking, source, work, left, options), told, model=True)
+        _stage("looking", len(work.shards), len(left), partial(looking, source, work, left, options), told, model=True)
     known = together(sets, options)
     decided = decide(known, options)
     kept = decided.kept
@@ -108,26 +109,6 @@ def _stage(name: str, total: int, left: int, make: Callable[[], Task], told: Tol
         told(name, done, total)
 
     each(left, make, model=model, told=finished)
-
-
-def _measuring(sources: list[Source], sets: list[Work], jobs: list[tuple[int, int]], options: Options) -> Task:
-    def task(job: int) -> None:
-        k, shard = jobs[job]
-        work = sets[k]
-        found = measure(sources[k], work.numbers(shard), options, first=work.first, held_out=k > 0)
-        for table, rows in zip(("documents", "pictures"), found, strict=True):  # with the last the shard is done
-            work.write(table, shard, rows)
-
-    return task
-
-
-def _looking(source: Source, work: Work, left: list[int], options: Options) -> Task:
-    look = looking(source, options)
-
-    def task(job: int) -> None:
-        work.write("seen", left[job], look(work.numbers(left[job])))
-
-    return task
 
 
 def _identity(source: Source) -> str:

@@ -13,6 +13,8 @@ import pyarrow as pa
 from lorgnette.curation.cleaning import against_pictures, against_text
 from lorgnette.curation.dropping import SLOTS
 from lorgnette.curation.options import Options
+from lorgnette.curation.shards import Work
+from lorgnette.curation.spread import Task
 from lorgnette.curation.texts import digest, minhash, words
 from lorgnette.data.duplicates import fingerprint, still
 from lorgnette.data.pack import encoded
@@ -74,6 +76,24 @@ def measure(
         documents += [dict.fromkeys(DOCUMENTS.names) | one | {"number": first + i} for one in rows]
         pictures += [{"number": first + i, "slot": slot, **one} for slot, one in enumerate(shown[:SLOTS])]
     return pa.Table.from_pylist(documents, DOCUMENTS), pa.Table.from_pylist(pictures, PICTURES)
+
+
+def measuring(sources: list[Source], sets: list[Work], jobs: list[tuple[int, int]], options: Options) -> Task:
+    """The task that measures and writes a shard; it is here since a worker imports the module that its task is of.
+
+    Args:
+        sources: of the sets, in their order.
+        jobs: set and shard, by the number of the job.
+    """
+
+    def task(job: int) -> None:
+        k, shard = jobs[job]
+        work = sets[k]
+        found = measure(sources[k], work.numbers(shard), options, first=work.first, held_out=k > 0)
+        for table, rows in zip(("documents", "pictures"), found, strict=True):  # with the last the shard is done
+            work.write(table, shard, rows)
+
+    return task
 
 
 def _measured(document: Document, options: Options) -> tuple[dict[str, Any], list[dict[str, Any]]]:

@@ -16,6 +16,8 @@ from numpy import ndarray
 from torch import Tensor
 
 from lorgnette.curation.options import Options
+from lorgnette.curation.shards import Work
+from lorgnette.curation.spread import Task
 from lorgnette.data.source import Source
 from lorgnette.document import Document, Image, Text
 from lorgnette.errors import CheckpointError, DataError
@@ -100,7 +102,17 @@ def _alone(see: Callable[[list[Tensor]], Tensor], transform: Callable[[Tensor], 
     return embed
 
 
-def looking(source: Source, options: Options) -> Callable[[Sequence[int]], pa.Table]:
+def looking(source: Source, work: Work, left: list[int], options: Options) -> Task:
+    """The task that looks at one of the shards `left` and writes its table."""
+    look = looker(source, options)
+
+    def task(job: int) -> None:
+        work.write("seen", left[job], look(work.numbers(left[job])))
+
+    return task
+
+
+def looker(source: Source, options: Options) -> Callable[[Sequence[int]], pa.Table]:
     """The table of `SEEN` for documents by number; a document is passed over that does not show one picture alone.
 
     Raises:

@@ -9,7 +9,7 @@ import PIL.Image
 from lorgnette.curation.dropping import HELD_OUT, Decided, Known, decide
 from lorgnette.curation.facts import measure
 from lorgnette.curation.known import together
-from lorgnette.curation.models import looking
+from lorgnette.curation.models import looker
 from lorgnette.curation.options import Options
 from lorgnette.curation.shards import Work
 from lorgnette.document import Document
@@ -39,7 +39,7 @@ def gathered(
             for table, rows in zip(("documents", "pictures"), found, strict=True):
                 work.write(table, shard, rows)
     if options.model:
-        look = looking(source, options)
+        look = looker(source, options)
         for shard in sets[0].shards:
             sets[0].write("seen", shard, look(sets[0].numbers(shard)))
     return together(sets, options)

@@ -7,7 +7,7 @@ import pytest
 import torch
 from made import drawing
 
-from lorgnette.curation.models import embedder, looking
+from lorgnette.curation.models import embedder, looker
 from lorgnette.curation.options import Options
 from lorgnette.data.pairs import captioned
 from lorgnette.document import Document, Text
@@ -31,7 +31,7 @@ def test_cosines_are_the_systems_own(run: Path) -> None:
     source = [captioned(drawing(i), f"caption {i}", key=str(i)) for i in range(5)]
     source[2] = captioned(b"broken", "x", key="broken")
     source.append(Document((Text("no picture", 1.0),), key="text"))
-    table = looking(source, Options(model=str(run), quantile=0.1))(range(6))
+    table = looker(source, Options(model=str(run), quantile=0.1))(range(6))
     assert table["number"].to_pylist() == [0, 1, 3, 4]
     vectors = np.stack([np.frombuffer(one, np.float32) for one in table["embedding"].to_pylist()])
     np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-5)
@@ -59,10 +59,10 @@ def test_a_run_captions(tmp_path: Path, run: Path) -> None:
     system = frozen.build(**arguments)
     save(system, tmp_path / "frozen", identify(system, "frozen", arguments))
     source = [captioned(drawing(i), "x", key=str(i)) for i in range(3)]
-    said = looking(source, Options(captioner=tmp_path / "frozen"))(range(3))["generated"].to_pylist()
+    said = looker(source, Options(captioner=tmp_path / "frozen"))(range(3))["generated"].to_pylist()
     assert len(said) == 3
     assert all(isinstance(one, str) for one in said)
     with pytest.raises(CheckpointError, match="does not answer prompts"):
-        looking(source, Options(captioner=run))
+        looker(source, Options(captioner=run))
     vectors, _ = embedder(str(tmp_path / "frozen"), scores=False)(source)
     assert vectors.shape[0] == 3
