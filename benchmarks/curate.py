@@ -1,14 +1,15 @@
 """Curation: what it finds of injected dirt, and documents a second on one and two cores.
 
-    python benchmarks/curate.py [--documents 3000] [--cores 1 2] [--styles fxemoji twitter ...]
+    python benchmarks/curate.py [--documents 3000] [--cores 1 2] [--styles fxemoji twitter ...] [--no-dirt]
 
 The documents are embedded emoji at 224 pixels with a sentence each, packed into tars. Injected, for each style: copies
 of a twentieth of them, recompressed (JPEG at quality 40 to 75) and half of them resized, too (to 51 or 200 pixels); 20
 pictures of another hand that an evaluation set has, recompressed. Found are those that `lorgnette data curate` drops
 for it with the stages "exact" and "near"; `false_merges` is the share of the distinct pictures that it drops.
 
-Speed is of the stages that the command runs unless told otherwise, by the wall clock, Ray's start left out: first the
-measuring (every picture decoded, hashed and judged, every text hashed), then all of it. The last line is JSON.
+Speed is of the documents of all styles together, with the stages that the command runs unless told otherwise, by the
+wall clock, Ray's start left out: first the measuring (every picture decoded, hashed and judged, every text hashed),
+then all of it. The last line is JSON.
 """
 
 import argparse
@@ -16,6 +17,7 @@ import json
 import tempfile
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from io import BytesIO
 from pathlib import Path
 
@@ -29,7 +31,7 @@ from lorgnette.data.pairs import captioned
 from lorgnette.data.source import Source
 from lorgnette.document import Document, Image
 
-SIDE, SHARE, PLANTED = 224, 20, 20
+SIDE, SHARE, PLANTED, SHARD = 224, 20, 20, 256
 
 
 def encoded(shown: PIL.Image.Image, kind: str = "PNG", **options: int) -> bytes:
@@ -107,7 +109,7 @@ def speed(source: Source, folder: Path, cores: int) -> dict[str, float]:
         if stage == "measuring" and done == total:
             measured = time.perf_counter() - begun
 
-    curate(source, folder, Options(shard=128), told=told)
+    curate(source, folder, Options(shard=SHARD), told=told)
     whole = time.perf_counter() - begun
     ray.shutdown()
     return {"measuring": len(source) / measured, "all": len(source) / whole}
@@ -131,13 +133,17 @@ def main() -> None:
     parser.add_argument(
         "--styles", nargs="*", default=["fxemoji", "twitter", "noto-v1", "emojione", "openmoji", "fluent-flat"]
     )
+    parser.add_argument("--dirt", action=argparse.BooleanOptionalAction, default=True, help="else speed alone")
     given = parser.parse_args()
     result: dict[str, object] = {"dirt": {}, "documents_per_second": {}}
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        dirt = {}
+        dirt, everything = {}, []
         for style in given.styles:
             documents, tests = dirty(style, given.documents)
+            everything += [replace(document, key=f"{style}/{document.key}") for document in documents]
+            if not given.dirt:
+                continue
             curate(documents, folder / style, Options(stages=("exact", "near")), against={"tests": tests})
             dirt[style] = {"documents": len(documents), **shares(folder / style, documents)}
             print(style, dirt[style], flush=True)
@@ -147,8 +153,7 @@ def main() -> None:
 
             if ray.is_initialized():
                 ray.shutdown()
-            documents, _ = dirty("fxemoji", given.documents)
-            pack(documents, folder / "packed")
+            pack(everything, folder / "packed")
             rates = {}
             for cores in given.cores:
                 rates[cores] = speed(open_source(folder / "packed"), folder / f"out-{cores}", cores)
