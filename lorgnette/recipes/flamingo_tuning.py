@@ -4,10 +4,10 @@ lorgnette train flamingo.adapt --pairs emoji --steps 300
 lorgnette train flamingo.finetune --start runs/flamingo --data vqa.jsonl
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import tyro
 
@@ -21,7 +21,7 @@ from lorgnette.fusion import stream
 from lorgnette.objectives.language_modelling import LanguageModelling, spoken
 from lorgnette.policy import Frozen, Learn
 from lorgnette.recipes.flamingo import Sources, pretrain, require_pictures, views_of
-from lorgnette.run import Run, Schedule, Stream, require, require_between, require_positive
+from lorgnette.run import Run, Schedule, Stream, require_between, require_positive
 from lorgnette.systems import flamingo, open_flamingo
 
 BUILDS = {"flamingo": flamingo.build, "open_flamingo": open_flamingo.build}
@@ -53,7 +53,7 @@ def finetune(
 ) -> Run:
     """A trained Flamingo on one task (section 3.4, appendix B.2.2): larger pictures, and the encoder learns too.
 
-    The language model stays frozen. The paper chooses rates, steps and augmentation on each task's validation part.
+    The language model stays frozen, as `start` has it. The paper chooses rates, steps and augmentation on each task's validation part.
 
     Args:
         start: the run or checkpoint to begin with, also one of open-flamingo that `lorgnette convert` has read.
@@ -83,8 +83,7 @@ def finetune(
     require_between(1, batch=batch, size=size, vocabulary=vocabulary)
     require_positive(lr=lr, vision_lr=vision_lr)
     begun = saved.described(start, *BUILDS)
-    told = any(name.startswith("language.lm.") for name in begun["tensors"])
-    require(not told, "start", "its language model learnt, and stays frozen here", "Give one with a frozen one.")
+    kept = tuple(name for name in begun["tensors"] if name.startswith("language.lm."))
     arguments = dict(begun["arguments"]) | ({} if size is None else {"size": size})
     train, validation = sources if sources is not None else open_data(data)[:2]
     words = languages.load_tokenizer(arguments["language"])
@@ -98,7 +97,7 @@ def finetune(
     return Run(
         system=begun["system"],
         arguments=arguments,
-        model=partial(BUILDS[begun["system"]], **arguments),
+        model=partial(_built, begun["system"], kept, arguments),
         start=start,
         data={"task": Stream(train, batch=min(batch, len(train)), augment=varied)},
         objectives={"task": reading},
@@ -121,6 +120,12 @@ def finetune(
         patience=patience,
         recipe="flamingo.finetune",
     )
+
+
+def _built(system: str, kept: tuple[str, ...], arguments: Mapping[str, Any]) -> flamingo.Flamingo:
+    made = BUILDS[system](**arguments)
+    made.saved = kept
+    return made
 
 
 def adapt(

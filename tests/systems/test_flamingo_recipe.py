@@ -231,8 +231,12 @@ def test_fine_tuning_goes_on_with_an_encoder_that_learns(tmp_path: Path) -> None
         assert torch.equal(loaded(batch), system(batch)), "what learnt is all there"
     unfrozen = train(run(learn_language=True, steps=1), tmp_path / "unfrozen")
     assert any(p.requires_grad for p in unfrozen.language.lm.parameters())
-    with pytest.raises(ConfigError, match="its language model learnt"):
-        finetune(start=str(tmp_path / "unfrozen"), sources=(pairs(6), pairs(2)))
+    made = finetune(start=str(tmp_path / "unfrozen"), size=None, steps=1, sources=(pairs(6), pairs(2)), batch=3)
+    tuned = train(made, tmp_path / "tuned")
+    again = load(tmp_path / "tuned")
+    assert not any(parameter.requires_grad for parameter in tuned.language.lm.parameters())
+    for name, tensor in unfrozen.language.lm.state_dict().items():
+        assert torch.equal(again.language.lm.state_dict()[name], tensor), "what it learnt before is kept"
     with pytest.raises(CheckpointError, match=r"holds no config\.json"):
         finetune(start=str(tmp_path))
     half = np.zeros((16, 16, 3), np.uint8)
