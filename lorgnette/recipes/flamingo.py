@@ -175,7 +175,8 @@ def pretrain(
     changed = remember and (flip or colour)
     problem = "patches of a picture are kept, and flip and colour would change it"
     require(not changed, "remember", problem, "Set flip and colour to 0, or leave it out.")
-    require(bool(frames) or "clips" not in sources, "frames", "with 0 no clip is read, and there are clips")
+    problem = "with 0 no clip is read, and there are clips"
+    require(bool(frames) or "clips" not in sources, "frames", problem, "Leave them out, or give 1 or more.")
     random = (not pretrained_language and not learn_language) or (not pretrained_vision and not learn_vision)
     require(not random, "pretrained", "a backbone of random weights that never learns")
     for name, (train, _) in sources.items():

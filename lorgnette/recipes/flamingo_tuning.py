@@ -53,7 +53,8 @@ def finetune(
 ) -> Run:
     """A trained Flamingo on one task (section 3.4, appendix B.2.2): larger pictures, and the encoder learns too.
 
-    The language model stays frozen, as `start` has it. The paper chooses rates, steps and augmentation on each task's validation part.
+    The language model stays frozen, as `start` has it. The paper chooses rates, steps and augmentation on each task's
+    validation part.
 
     Args:
         start: the run or checkpoint to begin with, also one of open-flamingo that `lorgnette convert` has read.
