@@ -400,3 +400,5 @@ def test_a_converted_checkpoint_is_fine_tuned(tmp_path, old_words):
     assert torch.equal(logits(after, batch), logits(system, batch)), "what learnt is all there"
     kept = load_file(tuned / "checkpoint" / "model.safetensors")
     assert sum(name.startswith("language.lm.") for name in kept) == old_words
+    save(after, tmp_path / "again.pt")
+    assert torch.equal(weights.read(tmp_path / "again.pt")["perceiver.latents"], after.connector.latents)
