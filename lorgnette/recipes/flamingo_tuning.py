@@ -24,7 +24,11 @@ from lorgnette.recipes.flamingo import Sources, pretrain, require_pictures, view
 from lorgnette.run import Run, Schedule, Stream, require_between, require_positive
 from lorgnette.systems import flamingo, open_flamingo
 
-BUILDS = {"flamingo": flamingo.build, "open_flamingo": open_flamingo.build}
+BUILDS: Mapping[str, Callable[..., flamingo.Flamingo]] = {
+    "flamingo": flamingo.build,
+    "open_flamingo": open_flamingo.build,
+}
+"""What fine-tuning begins with."""
 
 
 def finetune(
