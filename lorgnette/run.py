@@ -1,6 +1,7 @@
 """A run as plain values: what is trained, on what, towards what, by whose learning, and for how long."""
 
 import json
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal, Protocol, runtime_checkable
@@ -31,6 +32,19 @@ def require(condition: bool, field: str, problem: str, fix: str = "") -> None:
     """Raises a ConfigError about `field` of a run unless `condition` holds."""
     if not condition:
         raise ConfigError(problem, where="run", field=field, fix=fix)
+
+
+def require_between(low: int, high: int | float = math.inf, /, **options: int | float | None) -> None:
+    """Raises a ConfigError about the first option that is not a number from `low` to `high`; None passes."""
+    fix = f"Give {low:g} or more." if high == math.inf else f"Give a number from {low:g} to {high:g}."
+    for name, value in options.items():
+        require(value is None or low <= value <= high, name, f"it is {value}", fix)
+
+
+def require_positive(**options: float) -> None:
+    """Raises a ConfigError about the first option that is not a finite number above 0."""
+    for name, value in options.items():
+        require(0 < value < math.inf, name, f"it is {value}", "Give a number above 0.")
 
 
 @dataclass(frozen=True)

@@ -76,16 +76,16 @@ def _hashed(path: Path, changed: int, size: int) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def described(folder: str | Path, system: str) -> dict[str, Any]:
+def described(folder: str | Path, *systems: str) -> dict[str, Any]:
     """The checkpoint's config: `arguments`, what its system is built from; `tensors`, the shapes of what it holds.
 
     Raises:
-        CheckpointError: there is none, it is damaged, or of another system.
+        CheckpointError: there is none, it is damaged, or of another system than these.
     """
     path = locate(folder) / CONFIG
     config = read_json(path)
-    if config.get("system") != system:
-        fix = f"Give a checkpoint of {system}."
+    if config.get("system") not in systems:
+        fix = f"Give a checkpoint of {' or '.join(systems)}."
         raise CheckpointError(f"this is a checkpoint of {config.get('system')!r}", where=path, fix=fix)
     if missing := {"arguments", "tensors"} - set(config):
         problem = f"it lacks {', '.join(sorted(missing))}"

@@ -109,6 +109,9 @@ class Fields:
             value = value.get("bytes") or value.get("path")
         if isinstance(value, bytes) and value:
             return value
+        if isinstance(value, (list, int, float)):
+            fix = "Write the path of one file."
+            raise DataError(f"a {type(value).__name__}, not a path", where=row.place, field=used[kind], fix=fix)
         return os.path.join(self.root, clean(value, row.place, used[kind]))
 
     def _used(self, row: Row) -> dict[str, str]:

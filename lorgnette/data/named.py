@@ -73,7 +73,7 @@ def open_data(name: str) -> tuple[Source, Source, Source]:
     readable = Readable(source)
     if broken := readable.report.broken:
         first = f"the first is {broken[0].key}: {broken[0].problem}"
-        log.warning("left out %d of %d documents with a broken picture; %s", len(broken), len(source), first)
+        log.warning("left out %d of %d documents with a broken picture or clip; %s", len(broken), len(source), first)
     parts = divide(readable, log.warning)
     return parts.train, parts.validation, parts.test
 

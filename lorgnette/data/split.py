@@ -46,14 +46,14 @@ class Readable:
         clusters: for each document its cluster, as `Report.clusters` has it.
 
     Raises:
-        DataError: more than `MOST_BROKEN` of the documents have a broken picture.
+        DataError: more than `MOST_BROKEN` of the documents have a broken picture or clip.
     """
 
     def __init__(self, source: Source) -> None:
         self.source, self.report = source, check(source)
         broken, total = self.report.broken, len(source)
         if len(broken) > MOST_BROKEN * total:
-            few = f"{len(broken)} of {total} documents have a broken picture, more than {MOST_BROKEN:.0%}"
+            few = f"{len(broken)} of {total} documents have a broken picture or clip, more than {MOST_BROKEN:.0%}"
             raise DataError(f"{few}: {broken[0].problem}".rstrip("."), fix="Mend or remove them.")
         self.good = self.report.good
         self.clusters: Int64[np.ndarray, " N"] = self.report.clusters[self.good]

@@ -4,6 +4,7 @@ lorgnette train flamingo.pretrain --pages my-pages/ --pairs captions.jsonl --vis
 """
 
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from functools import partial
 from typing import Annotated, Any, Literal
 
@@ -16,10 +17,11 @@ from lorgnette.data.interleave import Interleaved
 from lorgnette.data.named import open_data
 from lorgnette.data.source import Source
 from lorgnette.data.web.window import window
+from lorgnette.errors import DataError
 from lorgnette.features import precompute
 from lorgnette.objectives.language_modelling import LanguageModelling, spoken
 from lorgnette.policy import Frozen, Learn, Policy
-from lorgnette.run import Optimizer, Run, Schedule, Stream, require
+from lorgnette.run import Optimizer, Run, Schedule, Stream, require, require_between, require_positive
 from lorgnette.systems import flamingo
 
 Sources = Mapping[str, tuple[Source, Source]]
@@ -97,7 +99,7 @@ def pretrain(
         pairs: pictures with a text (ALIGN): an embedded set, a table, a folder, or tars.
         more_pairs: likewise, of another kind (LTIP: longer and cleaner texts).
         clips: clips with a text (VTP).
-        made_pages: where there are no pages, make some of so many pairs each; 0 makes none.
+        made_pages: where there are no pages, make some of so many pairs each, 2 or more; 0 makes none.
         pages_weight: what the loss of pages is multiplied by before the gradients are added up; likewise the others.
         pairs_weight: 0.2 in the paper.
         more_pairs_weight: 0.2 in the paper.
@@ -131,9 +133,9 @@ def pretrain(
         space: the share of pairs' texts that begin with a space.
         flip: the share of pictures and clips that are mirrored. Never for text, arrows, clocks, or where left and right
             matter.
-        colour: largest relative change of brightness, contrast and saturation; of hue a tenth, in turns.
-        window_tokens: of a page that are read, at random.
-        window_images: the most pictures and clips of a window, the first ones.
+        colour: largest relative change of brightness, contrast and saturation, from 0 to 1; of hue a tenth, in turns.
+        window_tokens: of a page that are read, at random; 1 or more.
+        window_images: the most pictures and clips of a window, the first ones; 1 or more.
         fit: how a picture becomes a square; bars have the mean colour.
         size: pixels; None is the encoder's own.
         blind: train and test on black pictures.
@@ -154,19 +156,31 @@ def pretrain(
         precision: how a frozen language model is stored; "auto" is bfloat16 where the machine multiplies it fast.
         seed: of weights, data order and augmentation.
         sources: documents by stream (pages, pairs, more_pairs, clips), instead of names.
-        remember: run the frozen encoder once per picture and keep its patches; pictures are then never changed.
+        remember: run the frozen encoder once per picture and keep its patches; `flip` and `colour` must then be 0.
         say: told how many pictures the frozen encoder has seen, and of how many.
     """
+    require_between(0, 1, ahead=ahead, space=space, flip=flip, colour=colour)
+    require_between(0, made_pages=made_pages, frames=frames, weight_decay=weight_decay, graft=graft)
+    require_between(1, pages_batch=pages_batch, pairs_batch=pairs_batch, clips_batch=clips_batch)
+    require_between(1, window_tokens=window_tokens, window_images=window_images, size=size, every=every)
+    require_between(1, queries=queries, depth=depth, connector_width=connector_width, connector_heads=connector_heads)
+    require_between(1, heads=heads, head_width=head_width, vocabulary=vocabulary)
+    require_positive(rate=rate, lr=lr, backbone_lr=backbone_lr)
+    require(made_pages != 1, "made_pages", "a page of one pair is the pair", "Give 2 or more, or 0 for none.")
     named = {"pages": pages, "pairs": pairs, "more_pairs": more_pairs, "clips": clips}
     if sources is None:
         sources = {name: open_data(given)[:2] for name, given in named.items() if given is not None}
     require(len(sources) > 0, "pairs", "there is nothing to train on", "Give pages, pairs or clips.")
     require(not (remember and learn_vision), "remember", "an encoder that learns must see every picture anew")
-    require(rate > 0, "rate", f"{rate} frames per second")
-    require(bool(frames) or "clips" not in sources, "frames", "with 0 no clip is read, and there are clips")
+    changed = remember and (flip or colour)
+    problem = "patches of a picture are kept, and flip and colour would change it"
+    require(not changed, "remember", problem, "Set flip and colour to 0, or leave it out.")
+    problem = "with 0 no clip is read, and there are clips"
+    require(bool(frames) or "clips" not in sources, "frames", problem, "Leave them out, or give 1 or more.")
     random = (not pretrained_language and not learn_language) or (not pretrained_vision and not learn_vision)
     require(not random, "pretrained", "a backbone of random weights that never learns")
-    require(vocabulary is None or vocabulary > 0, "vocabulary", f"the first {vocabulary} tokens")
+    for name, (train, _) in sources.items():
+        require_pictures(name, train)
     if made_pages > 1 and "pages" not in sources and "pairs" in sources:
         made = [Interleaved([s[i] for i in range(len(s))], made_pages, seed=seed, end="") for s in sources["pairs"]]
         sources = {"pages": (made[0], made[1]), **sources}
@@ -178,9 +192,11 @@ def pretrain(
     }
     for name in sources:
         require(name in shares, "sources", f"there is no stream {name!r}", f"Known: {', '.join(shares)}.")
+        weight = shares[name][0]
+        require(weight > 0, f"{name}_weight", f"the stream weighs {weight}", "Leave the stream out instead.")
     words = languages.load_tokenizer(language)
     words.add([flamingo.END])
-    seen = () if remember else views_of(flip, colour, rate=rate, frames=frames)
+    seen = views_of(flip, colour, rate=rate, frames=frames)
     cut: View = partial(window, tokenizer=words, length=window_tokens, images=window_images)
     views: dict[str, tuple[View, ...]] = {"pages": (cut, *seen)}
     changes = {
@@ -268,3 +284,13 @@ def views_of(flip: float, colour: float, *, rate: float, frames: int) -> tuple[V
     tint = (colour, colour, colour, 0.1 * colour)
     still = partial(augment, crop=(1.0, 1.0), shift=0.0, turn=0.0, blur=0.0)
     return (partial(still, colour=tint, flip=flip, rate=rate, most=frames or None),)
+
+
+def require_pictures(name: str, source: Source) -> None:
+    """Raises a ConfigError where no document shows anything; reads up to the first that does."""
+    for i in range(len(source)):
+        with suppress(DataError):
+            if source[i].media:
+                return
+    problem = f"none of its {len(source)} documents that can be read shows a picture or clip"
+    require(False, name, problem, "Give pages, captioned pictures or clips: text alone teaches no model to see.")

@@ -4,10 +4,10 @@ lorgnette train flamingo.adapt --pairs emoji --steps 300
 lorgnette train flamingo.finetune --start runs/flamingo --data vqa.jsonl
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import tyro
 
@@ -20,9 +20,15 @@ from lorgnette.data.source import Source
 from lorgnette.fusion import stream
 from lorgnette.objectives.language_modelling import LanguageModelling, spoken
 from lorgnette.policy import Frozen, Learn
-from lorgnette.recipes.flamingo import Sources, pretrain, views_of
-from lorgnette.run import Run, Schedule, Stream, require
-from lorgnette.systems import flamingo
+from lorgnette.recipes.flamingo import Sources, pretrain, require_pictures, views_of
+from lorgnette.run import Run, Schedule, Stream, require_between, require_positive
+from lorgnette.systems import flamingo, open_flamingo
+
+BUILDS: Mapping[str, Callable[..., flamingo.Flamingo]] = {
+    "flamingo": flamingo.build,
+    "open_flamingo": open_flamingo.build,
+}
+"""What fine-tuning begins with."""
 
 
 def finetune(
@@ -51,10 +57,11 @@ def finetune(
 ) -> Run:
     """A trained Flamingo on one task (section 3.4, appendix B.2.2): larger pictures, and the encoder learns too.
 
-    The language model stays frozen. The paper chooses rates, steps and augmentation on each task's validation part.
+    The language model stays frozen, as `start` has it. The paper chooses rates, steps and augmentation on each task's
+    validation part.
 
     Args:
-        start: the run or checkpoint to begin with.
+        start: the run or checkpoint to begin with, also one of open-flamingo that `lorgnette convert` has read.
         data: an embedded set, a table, or a folder: captions, or questions with answers.
         size: pixels; the paper's 480. None is that of `start`.
         lr: of the connector and the gated layers.
@@ -68,7 +75,7 @@ def finetune(
         autocast: compute in bfloat16 where that is safe.
         gradient_checkpointing: compute the language model's blocks again in backward, to save memory.
         flip: the share of pictures and clips that are mirrored.
-        colour: largest relative change of brightness, contrast and saturation; of hue a tenth, in turns.
+        colour: largest relative change of brightness, contrast and saturation, from 0 to 1; of hue a tenth, in turns.
         steps: at most so many.
         patience: stop after so many validations without a better loss.
         validate_every: steps between validations.
@@ -76,22 +83,26 @@ def finetune(
         seed: of data order and augmentation.
         sources: training and validation documents, instead of `data`.
     """
-    begun = saved.described(start, "flamingo")
-    told = any(name.startswith("language.lm.") for name in begun["tensors"])
-    require(not told, "start", "its language model learnt, and stays frozen here", "Give one with a frozen one.")
-    require(vocabulary is None or vocabulary > 0, "vocabulary", f"the first {vocabulary} tokens")
+    require_between(0, 1, flip=flip, colour=colour)
+    require_between(0, weight_decay=weight_decay)
+    require_between(1, batch=batch, size=size, vocabulary=vocabulary)
+    require_positive(lr=lr, vision_lr=vision_lr)
+    begun = saved.described(start, *BUILDS)
+    kept = tuple(name for name in begun["tensors"] if name.startswith("language.lm."))
     arguments = dict(begun["arguments"]) | ({} if size is None else {"size": size})
     train, validation = sources if sources is not None else open_data(data)[:2]
     words = languages.load_tokenizer(arguments["language"])
-    words.add([flamingo.END])
+    new = arguments.get("tokens", [flamingo.END])
+    words.add(new)
+    require_pictures("data", train)
     still = Varied(flamingo.END)
     clips = {"rate": arguments.get("rate", 1.0), "frames": arguments.get("frames", 8)}
     varied = replace(still, views=views_of(flip, colour, **clips))
     reading = LanguageModelling(spoken(words, [train, validation], vocabulary, flamingo.END), others=vocabulary or 0)
     return Run(
-        system="flamingo",
+        system=begun["system"],
         arguments=arguments,
-        model=partial(flamingo.build, **arguments),
+        model=partial(_built, begun["system"], kept, arguments),
         start=start,
         data={"task": Stream(train, batch=min(batch, len(train)), augment=varied)},
         objectives={"task": reading},
@@ -99,7 +110,7 @@ def finetune(
             "vision.*": Learn(vision_lr, weight_decay),
             "connector.*": Learn(lr),
             "fusion.*": Learn(lr, weight_decay),
-            "language.added*": Learn(lr),
+            **({"language.added*": Learn(lr)} if new else {}),
             "language.*": Frozen(),
         },
         steps=steps,
@@ -114,6 +125,12 @@ def finetune(
         patience=patience,
         recipe="flamingo.finetune",
     )
+
+
+def _built(system: str, kept: tuple[str, ...], arguments: Mapping[str, Any]) -> flamingo.Flamingo:
+    made = BUILDS[system](**arguments)
+    made.saved = kept
+    return made
 
 
 def adapt(
@@ -174,6 +191,7 @@ def adapt(
         sources: documents by stream (pages, pairs, more_pairs, clips), instead of names.
         say: told how many pictures the encoder has seen, and of how many.
     """
+    require_between(1, batch=batch)
     run = pretrain(
         pages=pages,
         pairs=pairs if pairs or pages or clips else "emoji",
@@ -198,6 +216,8 @@ def adapt(
         gate=gate,
         all_previous=all_previous,
         ahead=0.0,
+        flip=0.0,
+        colour=0.0,
         size=size,
         blind=blind,
         lr=lr,

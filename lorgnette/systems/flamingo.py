@@ -34,7 +34,12 @@ class Flamingo(nn.Module):
         connector: patches -> Q embeddings.
         fusion: the gated layers, of the language model's `block_width`; or a stack on its output, of its `width`.
         language: any causal language model.
+
+    Attributes:
+        saved: frozen tensors of the language model that a checkpoint holds all the same: what it learnt before.
     """
+
+    saved: tuple[str, ...] = ()
 
     def __init__(
         self,

@@ -95,6 +95,7 @@ def converted(source: str | Path, *, vision: str, language: str) -> tuple[Flamin
         "connector_heads": _heads(connector),
         "frames": system.layout.frames,
         "tokens": list(TOKENS[: len(words.added_ids)]),
+        "size": None,
     }
     return system, report, arguments
 
@@ -110,6 +111,7 @@ def build(
     connector_heads: int = HEADS,
     frames: int = 0,
     tokens: Sequence[str] = TOKENS[:2],
+    size: int | None = None,
 ) -> Flamingo:
     """An OpenFlamingo, not filled; the sizes are the package's own.
 
@@ -123,8 +125,9 @@ def build(
         connector_heads: of each of them, of 64.
         frames: learnt times; 0 is pictures only.
         tokens: those that the package adds to the tokenizer.
+        size: pixels; None is the encoder's own.
     """
-    eyes, words = _eyes(vision), languages.load(language)
+    eyes, words = _eyes(vision, size), languages.load(language)
     layers = {
         block: GatedCrossAttention(words.block_width, eyes.width, heads, HEAD_WIDTH, gelu, visual_norm=False)
         for block in blocks
@@ -152,9 +155,9 @@ def save(system: Flamingo, path: str | Path, style: Style = "released") -> None:
     weights.write(path, weights.tensors(system, style), style)
 
 
-def _eyes(name: str) -> VisionEncoder:
+def _eyes(name: str, size: int | None = None) -> VisionEncoder:
     """An encoder of timm without its last norm."""
-    eyes = visions.load(name)
+    eyes = visions.load(name, size=size)
     if isinstance(getattr(eyes.model, "norm", None), nn.Module):
         eyes.model.norm = nn.Identity()
     return eyes

@@ -116,7 +116,7 @@ class Identity:
     Attributes:
         system: a key of `BUILDERS`.
         arguments: of its `build`.
-        backbones: for `language` and `vision`, `name` and, where all of it is frozen, `fingerprint`.
+        backbones: for `language` and `vision`, `name` and, where the checkpoint holds nothing of it, `fingerprint`.
         vocabulary: the fingerprint of the tokenizer; empty where there is none.
     """
 
@@ -129,11 +129,12 @@ class Identity:
 def identify(system: nn.Module, name: str, arguments: Mapping[str, Any]) -> Identity:
     """The identity of a system whose policy is applied. Hashing the frozen backbones takes seconds: call it once."""
     backbones: dict[str, dict[str, str]] = {}
+    kept = learnt(system)
     for part, module in backbones_of(system).items():
         backbones[part] = {"name": module.name}
         # Embeddings of new tokens are no part of what the fingerprint is of.
-        own = (p for name, p in module.named_parameters() if not name.startswith("added"))
-        if not any(parameter.requires_grad for parameter in own):
+        own = (name for name, _ in module.named_parameters() if not name.startswith("added"))
+        if not any(f"{part}.{name}" in kept for name in own):
             backbones[part]["fingerprint"] = module.fingerprint()
     return Identity(name, dict(arguments), backbones, vocabulary_of(system))
 

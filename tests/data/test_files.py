@@ -194,7 +194,7 @@ CAT = {"image": "cat.png", "caption": "a"}
         ([{**CAT, "caption": "  "}], "caption: empty"),
         ([{**CAT, "caption": None}], "caption: empty"),
         ([{**CAT, "caption": ["a", "b"]}], "caption: a list, not text"),
-        ([{**CAT, "image": 3}], "image: a int, not text"),
+        ([{**CAT, "image": 3}], "image: a int, not a path"),
         ([{**CAT, "image": ""}], "image: empty"),
         (
             [{"filename": "cat.png", "caption": "a"}],

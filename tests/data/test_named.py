@@ -61,9 +61,9 @@ def test_what_cannot_be_read_is_left_out_and_said_up_to_a_limit(
     for part in parts:
         for i in range(len(part)):
             part[i].images[0].open()
-    assert "left out 6 of 60 documents with a broken picture; the first is " in caplog.text
+    assert "left out 6 of 60 documents with a broken picture or clip; the first is " in caplog.text
     assert "54.png: " in caplog.text
-    with pytest.raises(DataError, match=r"^7 of 60 documents have a broken picture, more than 10%: .*53\.png"):
+    with pytest.raises(DataError, match=r"^7 of 60 documents have a broken picture or clip, more than 10%: .*53\.png"):
         open_data(str(mine(tmp_path, torn=7)))
 
 

@@ -2,6 +2,7 @@
 
 import inspect
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -230,8 +231,12 @@ def test_fine_tuning_goes_on_with_an_encoder_that_learns(tmp_path: Path) -> None
         assert torch.equal(loaded(batch), system(batch)), "what learnt is all there"
     unfrozen = train(run(learn_language=True, steps=1), tmp_path / "unfrozen")
     assert any(p.requires_grad for p in unfrozen.language.lm.parameters())
-    with pytest.raises(ConfigError, match="its language model learnt"):
-        finetune(start=str(tmp_path / "unfrozen"), sources=(pairs(6), pairs(2)))
+    made = finetune(start=str(tmp_path / "unfrozen"), size=None, steps=1, sources=(pairs(6), pairs(2)), batch=3)
+    tuned = train(made, tmp_path / "tuned")
+    again = load(tmp_path / "tuned")
+    assert not any(parameter.requires_grad for parameter in tuned.language.lm.parameters())
+    for name, tensor in unfrozen.language.lm.state_dict().items():
+        assert torch.equal(again.language.lm.state_dict()[name], tensor), "what it learnt before is kept"
     with pytest.raises(CheckpointError, match=r"holds no config\.json"):
         finetune(start=str(tmp_path))
     half = np.zeros((16, 16, 3), np.uint8)
@@ -330,7 +335,9 @@ def test_a_graft_trains_and_comes_back(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="graft: either a stack on the language model, or one gated layer in it"):
         pretrain(**small, graft=2, only=0, sources=sources).model()
     with pytest.raises(ConfigError, match="graft: a stack of -1 layers"):
-        pretrain(**small, graft=-1, sources=sources).model()
+        flamingo.build(graft=-1)
+    with pytest.raises(ConfigError, match="every: a gated layer before every 0 blocks"):
+        flamingo.build(every=0)
 
 
 def test_clips_need_frames() -> None:
@@ -343,13 +350,73 @@ def test_clips_need_frames() -> None:
     [
         ({"sources": {}}, "nothing to train on"),
         ({"sources": {"films": (pairs(2), pairs(2))}}, "no stream 'films'"),
-        ({"every": 0}, "before every 0 blocks"),
-        ({"vocabulary": 0}, "the first 0 tokens"),
+        ({"batch": 0}, r"batch: it is 0\. Give 1 or more\.$"),
+        ({"every": 0}, r"every: it is 0\. Give 1 or more\.$"),
+        ({"made_pages": -1}, r"made_pages: it is -1\. Give 0 or more\.$"),
+        ({"lr": 0.0}, r"lr: it is 0\.0\. Give a number above 0\.$"),
     ],
 )
 def test_bad_options(options: dict[str, Any], problem: str) -> None:
     with pytest.raises(ConfigError, match=problem):
-        run(**options).model()
+        run(**options)
+
+
+SHARE, SOME, MORE = "Give a number from 0 to 1.", "Give 1 or more.", "Give 0 or more."
+
+
+@pytest.mark.parametrize(
+    ("options", "problem"),
+    [
+        *(({name: wrong}, f"{name}: it is {wrong}. {SHARE}")
+          for name in ("ahead", "space", "flip", "colour") for wrong in (-0.1, 1.5, float("nan"))),
+        *(({name: 0}, f"{name}: it is 0. {SOME}")
+          for name in ("window_tokens", "window_images", "every", "queries", "depth", "connector_width", "heads",
+                       "size", "connector_heads", "head_width", "pages_batch", "pairs_batch", "clips_batch",
+                       "vocabulary")),
+        *(({name: -1}, f"{name}: it is -1. {MORE}") for name in ("frames", "graft", "made_pages")),
+        ({"weight_decay": -0.1}, f"weight_decay: it is -0.1. {MORE}"),
+        *(({name: wrong}, f"{name}: it is {wrong}. Give a number above 0.")
+          for name in ("rate", "lr", "backbone_lr") for wrong in (0.0, -1.0, float("inf"), float("nan"))),
+        ({"made_pages": 1}, "made_pages: a page of one pair is the pair. Give 2 or more, or 0 for none."),
+        ({"pairs_weight": 0.0}, "pairs_weight: the stream weighs 0.0. Leave the stream out instead."),
+        ({"remember": True}, "remember: patches of a picture are kept, and flip and colour would change it. "
+                             "Set flip and colour to 0, or leave it out."),
+        ({"remember": True, "colour": 0.0}, "remember: patches of a picture are kept"),
+    ],
+)  # fmt: skip
+def test_options_out_of_range_are_named(options: dict[str, Any], problem: str) -> None:
+    with pytest.raises(ConfigError, match=re.escape(f"run: {problem}")):
+        pretrain(**(TINY | options), sources={"pairs": (pairs(12), pairs(4))})
+
+
+def test_options_at_the_ends_of_their_ranges() -> None:
+    ends: dict[str, Any] = {"ahead": 1.0, "space": 1.0, "flip": 1.0, "colour": 1.0, "window_tokens": 1, "graft": 0}
+    sources = {"pages": (pages(6), pages(2))}
+    made = pretrain(**TINY, **ends, window_images=1, pages_batch=1, frames=0, sources=sources)
+    page = made.data["pages"]
+    assert page.augment is not None
+    shown = page.augment(page.source[0], np.random.default_rng(0))
+    assert len(shown.images) == 1
+    still = pretrain(**TINY, flip=0.0, colour=0.0, remember=True, sources=sources)
+    assert still.prepare is not None
+
+
+@pytest.mark.parametrize(
+    ("options", "problem"),
+    [
+        ({"flip": 1.5}, f"flip: it is 1.5. {SHARE}"),
+        ({"colour": -1.0}, f"colour: it is -1.0. {SHARE}"),
+        ({"batch": 0}, f"batch: it is 0. {SOME}"),
+        ({"size": 0}, f"size: it is 0. {SOME}"),
+        ({"vocabulary": 0}, f"vocabulary: it is 0. {SOME}"),
+        ({"weight_decay": -1.0}, f"weight_decay: it is -1.0. {MORE}"),
+        ({"lr": 0.0}, "lr: it is 0.0. Give a number above 0."),
+        ({"vision_lr": -1.0}, "vision_lr: it is -1.0. Give a number above 0."),
+    ],
+)
+def test_options_of_fine_tuning_out_of_range_are_named(options: dict[str, Any], problem: str) -> None:
+    with pytest.raises(ConfigError, match=re.escape(f"run: {problem}")):
+        finetune(start="nowhere", **options)
 
 
 def test_what_gated_layers_add_is_at_the_scale_of_the_hidden_states_and_still_nothing() -> None:

@@ -1,6 +1,7 @@
 """Idefics in transformers' files: our logits are its own, and what we write it reads."""
 
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +21,7 @@ from lorgnette.systems.idefics import Idefics, load, save
 
 logging.disable_progress_bar()
 logging.set_verbosity_error()
+PAGE = Path(__file__).parents[2] / "docs" / "flamingo.md"
 FAKE, MARKER = "<fake_token_around_image>", "<image>"
 KINDS = {
     "resampler": {"use_resampler": True, "alpha_type": "vector", "qk_layer_norms": True},
@@ -121,6 +123,17 @@ def agree(system: Idefics, peer: Peer, documents: list[Document]) -> None:
         here = batch.valid[row]
         assert batch.tokens[row, here].tolist() == ids.tolist()
         torch.testing.assert_close(logits[row, here], told, atol=1e-4, rtol=0)
+
+
+def test_the_code_of_the_page_runs(peer, tmp_path):
+    blocks = re.findall(r"```python\n(.*?)```", PAGE.read_text(), re.DOTALL)
+    (block,) = [block for block in blocks if "idefics.load" in block]
+    for written, here in {"folder-of-idefics-9b": peer.folder, "again": tmp_path / "again"}.items():
+        assert f'"{written}"' in block
+        block = block.replace(f'"{written}"', repr(str(here)))
+    exec(block, {})
+    first, again = (load_file(folder / "model.safetensors") for folder in (peer.folder, tmp_path / "again"))
+    assert first.keys() == again.keys()
 
 
 def test_it_computes_what_transformers_computes(peer):

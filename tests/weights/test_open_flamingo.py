@@ -21,9 +21,11 @@ from lorgnette.fusion.cross import CrossFusion, GatedCrossAttention
 from lorgnette.fusion.graft import GraftedFusion, GraftedLayer
 from lorgnette.language import LanguageModel
 from lorgnette.language.tiny import byte_tokenizer
+from lorgnette.recipes.flamingo_tuning import finetune
 from lorgnette.shapes import Batch
 from lorgnette.systems.flamingo import END, Flamingo
 from lorgnette.systems.open_flamingo import build, load, save
+from lorgnette.training import train
 from lorgnette.vision import Transform, VisionEncoder
 from lorgnette.weights import open_flamingo as weights
 
@@ -368,3 +370,35 @@ def test_a_converted_checkpoint_is_loaded_by_name(tmp_path, capsys):
     with pytest.raises(SystemExit):
         main([*given, "--vision", "tiny-random", "--language", "tiny-random"])
     assert "this is there already" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("old_words", [False, True])
+def test_a_converted_checkpoint_is_fine_tuned(tmp_path, old_words):
+    """By the recipe's policy; embeddings of old words that the package learnt are frozen, and kept."""
+    torch.manual_seed(0)
+    peer = build(vision="tiny-random", language="tiny-random", blocks=[1, 3])
+    with torch.no_grad():
+        peer.fusion.layers[0].gate.fill_(0.5)
+        if old_words:
+            peer.language.lm.get_input_embeddings().weight[7] += 1.0
+    save(peer, tmp_path / "checkpoint.pt")
+    begun, tuned = tmp_path / "begun", tmp_path / "tuned"
+    main(["convert", str(tmp_path / "checkpoint.pt"), str(begun), *("--vision", "tiny-random"),
+          *("--language", "tiny-random")])  # fmt: skip
+    rng = np.random.default_rng(0)
+    pictures = [Image(rng.integers(0, 255, (40, 40, 3), dtype=np.uint8)) for _ in range(6)]
+    pairs = [Document((one, Text(f"thing {i}", 1.0)), key=str(i)) for i, one in enumerate(pictures)]
+    options: dict[str, Any] = {"size": 40, "steps": 2, "batch": 3, "warmup": 0, "lr": 1e-2}
+    system = train(finetune(start=str(begun), sources=(pairs, pairs[:2]), **options), tuned)
+    before, after = lorgnette.load(begun).state_dict(), lorgnette.load(tuned)
+    moved = {name for name, tensor in after.state_dict().items() if not torch.equal(tensor, before.get(name))}
+    assert {"connector.latents", "fusion.layers.0.gate", "language.added"} <= moved
+    assert any(name.startswith("vision.") for name in moved)
+    assert not any(name.startswith("language.lm.") for name in moved)
+    assert after.layout.transform.size == 40
+    batch = system.layout(pairs[:2])
+    assert torch.equal(logits(after, batch), logits(system, batch)), "what learnt is all there"
+    kept = load_file(tuned / "checkpoint" / "model.safetensors")
+    assert sum(name.startswith("language.lm.") for name in kept) == old_words
+    save(after, tmp_path / "again.pt")
+    assert torch.equal(weights.read(tmp_path / "again.pt")["perceiver.latents"], after.connector.latents)

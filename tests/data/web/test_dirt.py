@@ -196,7 +196,7 @@ def test_it_is_divided_and_packed_without_what_is_broken(tmp_path: Path) -> None
     folder, mark = tmp_path / "tars", tmp_path / "mark"
     folder.mkdir()
     expected = dirty(folder / "0.tar", mark)
-    with pytest.raises(DataError, match=r"12 of 54 documents have a broken picture, more than 10%"):
+    with pytest.raises(DataError, match=r"12 of 54 documents have a broken picture or clip, more than 10%"):
         open_data(str(folder))
     report = pack(open_source(folder), tmp_path / "out", max_broken=0.3)
     # The four cut JPEGs have good headers, and nothing is decoded here.

@@ -155,7 +155,7 @@ def test_broken_samples_are_left_out_counted_and_named(tmp_path: Path, caplog: p
     files = [(name, content) for name, content in files if name not in ("15.txt", "16.jpg")]
     parts = open_data(str(tar(tmp_path / "a.tar", [*files, ("run.pkl", b"cos\nsystem\n")])))
     assert sum(map(len, parts)) == 56
-    assert "left out 4 of 60 documents with a broken picture; the first is a.tar/13: " in caplog.text
+    assert "left out 4 of 60 documents with a broken picture or clip; the first is a.tar/13: " in caplog.text
     assert "left 1 members of a kind that is not read, such as a.tar: run.pkl" in caplog.text
 
 
