@@ -12,6 +12,7 @@ from lorgnette import language as languages
 from lorgnette.claims import claims, flamingo, frozen, simvlm, simvlm_tasks
 from lorgnette.claims.judging import Claim, above, ahead, below, over, within
 from lorgnette.claims.likelihood import Alone, nats, paragraphs
+from lorgnette.data.emoji import TRAIN_STYLES, Emoji, drawn
 from lorgnette.data.prefixes import Spanned
 from lorgnette.document import Document, Image, Text
 from lorgnette.evaluation.items import Item
@@ -58,7 +59,7 @@ def test_within_and_below_judge_whole_intervals():
 
 def test_every_claim_gets_a_verdict_and_arms_are_used_again(tmp_path, monkeypatch, capsys):
     plan = frozen.Plan(
-        concepts=40, copies=1, align_steps=2, steps=2, batch=8, episodes=8, questions=60,
+        concepts=20, copies=1, align_steps=2, steps=2, batch=8, episodes=4, questions=16,
         language="tiny-random", vision="tiny-random",
     )  # fmt: skip
     monkeypatch.setattr(frozen, "QUICK", plan)
@@ -130,12 +131,14 @@ def test_deeper_gates_are_compared_with_shallower_ones():
 
 def test_flamingos_claims_get_a_verdict_each(tmp_path, monkeypatch, capsys):
     plan = flamingo.Plan(
-        concepts=40, copies=1, steps=3, batch=4, questions=24, held=6, every=1,
+        concepts=20, copies=1, steps=3, batch=4, questions=16, held=4, every=1,
         language="tiny-random", vision="tiny-random",
     )  # fmt: skip
     small = partial(flamingo.adapt, connector_width=32, depth=1, queries=3, size=32)
     monkeypatch.setattr(flamingo, "adapt", small)
     monkeypatch.setattr(flamingo, "RECENT", 2)
+    shelf = Emoji(TRAIN_STYLES[:1], concepts=drawn(TRAIN_STYLES[0])[::10])
+    monkeypatch.setattr(flamingo, "_shelf", lambda: shelf)
     monkeypatch.setattr(flamingo, "QUICK", plan)
     claims("flamingo", quick=True, json_only=True, folder=tmp_path)
     said = json.loads(capsys.readouterr().out.splitlines()[-1])

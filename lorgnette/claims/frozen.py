@@ -78,16 +78,17 @@ def run(plan: Plan, folder: Path, seed: int, say: Callable[[str], None]) -> list
     """Trains the arms, asks every question, and judges the claims in the order of their declaration."""
     taught = lesson(plan.concepts, 0, plan.copies, seed)
     arms: dict[str, Result] = {}
-    asked = [_questions(taught, plan, k, seed) for k in (0, 4)]
+    asked = _questions(taught, plan, seed)
+    alone = replace(asked, items=tuple(replace(item, support=()) for item in asked.items))
     for name in ("finetuned", "scratch", "train-blind", "frozen"):
         say(f"Training {name} ...")
         system = _arm(name, taught, plan, folder, seed)
         engine = Engine(system)
-        arms[name] = evaluate(engine, asked[1], name=name)
+        arms[name] = evaluate(engine, asked, name=name)
         if name == "train-blind":
             sightless = _caption_nll(system, taught, "")
     say("Binding names ...")
-    zero = evaluate(engine, asked[0], name="frozen, 0 shots")
+    zero = evaluate(engine, alone, name="frozen, 0 shots")
     bind = partial(_bind, taught, plan, seed)
     nonsense = evaluate(engine, bind(inner_shots=3))
     repeated = evaluate(engine, bind(inner_shots=1, repeats=2))
@@ -139,13 +140,13 @@ def _arm(name: str, taught: Lesson, plan: Plan, folder: Path, seed: int) -> Froz
     return system
 
 
-def _questions(taught: Lesson, plan: Plan, shots: int, seed: int) -> Task:
-    """The kinds of all things and the words that go with the known ones, as the test hand draws them."""
-    ask = partial(questions, support=taught.plain, shots=shots, seed=seed)
+def _questions(taught: Lesson, plan: Plan, seed: int) -> Task:
+    """The kinds of all things and the words that go with the known ones, as the test hand draws them, each after 4."""
+    ask = partial(questions, support=taught.plain, shots=4, seed=seed)
     kinds = ask(Emoji(TEST_STYLES, split="all"), question=KIND, limit=plan.questions // 2)
     known, rest = Emoji(TEST_STYLES, concepts=taught.known), plan.questions - len(kinds.items)
     words = ask(known, question=KEYWORD, limit=rest)
-    return replace(kinds, name=f"questions/{shots}-shot", items=kinds.items + words.items)
+    return replace(kinds, name="questions", items=kinds.items + words.items)
 
 
 def _bind(

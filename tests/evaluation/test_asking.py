@@ -2,8 +2,6 @@
 
 import json
 import math
-import subprocess
-import sys
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -11,9 +9,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+import torch.distributed as dist
+from several import together
 
 from lorgnette import asking
-from lorgnette.document import Document, Targets, Text, Video
+from lorgnette.document import Document, Image, Targets, Text, Video
 from lorgnette.errors import ConfigError, ContextError, DataError
 from lorgnette.evaluation.few_shot import Benchmark, few_shot
 from lorgnette.evaluation.items import Item
@@ -369,13 +369,30 @@ def test_slices_are_results(queries: list[Document], pool: list[Document]) -> No
 
 
 def test_two_processes_answer_as_one(tmp_path: Path) -> None:
-    """Under torchrun, with a barrier: each writes its part, both read the whole."""
-    script = Path(__file__).parent / "two_processes.py"
-    command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2", "--standalone", str(script)]
-    done = subprocess.run([*command, str(tmp_path)], capture_output=True, text=True, timeout=300, check=False)
-    assert done.returncode == 0, done.stderr[-2000:]
-    lines = [json.loads(path.read_text()) for path in sorted(tmp_path.glob("figures-*.json"))]
-    assert len(lines) == 2
-    assert lines[0] == lines[1]
+    """With a barrier: each writes its part, both read the whole."""
+
+    def shown(i: int) -> Document:
+        picture = Image(np.random.default_rng(i).integers(0, 255, (16, 16, 3), dtype=np.uint8))
+        return Document((picture, Text(f"thing {i % 3}", weight=1.0)), key=str(i))
+
+    def work(rank: int) -> list[tuple[object, ...]]:
+        dist.init_process_group("gloo")
+        system = frozen.build(language="tiny-random", vision="tiny-random", precision="fp32").eval()
+        for number, parameter in enumerate(system.parameters()):
+            torch.nn.init.normal_(parameter, std=0.1, generator=torch.Generator().manual_seed(number))
+        asked, support = [shown(i) for i in range(11)], [shown(i) for i in range(20, 30)]
+        names = ("thing 0", "thing 1", "thing 2")
+        task = few_shot(Benchmark("toy", asked, support, Template("A {}."), names, decoding=Decoding(3)), 2)
+        shared = evaluate(Engine(system), task, journal=Journal(tmp_path, model="m", part=(rank, 2)))
+        alone = evaluate(Engine(system), task)
+        for one, other in zip(shared.records, alone.records, strict=True):
+            assert one.generated == other.generated
+            assert np.allclose(one.scores or (), other.scores or (), atol=1e-4)
+        dist.destroy_process_group()
+        return [(record.key, record.generated, record.scores) for record in shared.records]
+
+    one, other = together(2, work, tmp_path / "results")
+    assert isinstance(one, list), one
+    assert one == other
     counts = [len(path.read_text().splitlines()) for path in sorted(tmp_path.glob("answers-*.jsonl"))]
     assert counts == [6, 5]
