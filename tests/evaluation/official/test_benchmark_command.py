@@ -50,6 +50,23 @@ def test_a_data_set_is_asked_and_asked_again_for_nothing(
     assert (tmp_path / "out" / "predictions.jsonl").read_text().splitlines() == lines
 
 
+def test_generated_answers_have_beams_and_a_least_length(tmp_path: Path) -> None:
+    data = folder_of("coco", tmp_path)
+    asked = {"shots": (0,), "template": "<image>A picture of {answer}", "beams": 2, "blind": False}
+    said = []
+    for fewest in (None, 20):
+        benchmark(Path("run"), "coco", data, min_tokens=fewest, out=tmp_path / f"{fewest}", **asked)
+        lines = [json.loads(line) for line in (tmp_path / f"{fewest}/predictions.jsonl").read_text().splitlines()]
+        said.append([line["generated"] for line in lines])
+        assert all(line["prompt"] == "<image>A picture of" for line in lines)
+    assert all(len(one) <= len(other) for one, other in zip(*said, strict=True))
+    assert said[0] != said[1]
+    with pytest.raises(ConfigError, match="decoding: an answer of 21 to 20 tokens"):
+        benchmark(Path("run"), "coco", data, min_tokens=21, **asked)
+    with pytest.raises(ConfigError, match="beams, min_tokens: hateful_memes generates no answers"):
+        benchmark(Path("run"), "hateful_memes", folder_of("hateful_memes", tmp_path), beams=2, min_tokens=1)
+
+
 def test_what_another_way_to_ask_found_is_kept(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     data = folder_of("hateful_memes", tmp_path)
     given = ["benchmark", "run", "hateful_memes", str(data), "--no-blind", "--shots", "1"]
