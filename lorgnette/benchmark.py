@@ -46,6 +46,7 @@ def benchmark(
     calibrated: bool = False,
     balanced: bool = False,
     beams: int | None = None,
+    min_tokens: int | None = None,
     rate: float | None = None,
     frames: int | None = None,
     support: int | None = None,
@@ -78,6 +79,7 @@ def benchmark(
         calibrated: what a blank picture scores is taken away.
         balanced: no candidate is preferred as such over the whole set.
         beams: of the generated answers; the task's own by default.
+        min_tokens: the fewest tokens of a generated answer.
         rate: frames per second at which clips are read; the system's own by default (Flamingo: 1, and 3 when asked).
         frames: the most frames of a clip; the system's own by default (Flamingo: 8, and 30 when it is asked).
         support: draw worked examples from so many, chosen at random (Flamingo: 2,048).
@@ -103,14 +105,16 @@ def benchmark(
         raise ConfigError("it says what 0 shots are, and they are not asked", field="zero", fix="Add 0 to the shots.")
     folder = writable(out or kept_in(run) / name)
     asked = OFFICIAL[name](data, **_options(name, reader))
-    if beams is not None and not asked.open_ended:
-        raise ConfigError(f"{name} generates no answers", field="beams", fix="Leave it out.")
+    wanted = {"beams": beams, "min_tokens": min_tokens}
+    generated: dict[str, Any] = {option: number for option, number in wanted.items() if number is not None}
+    if generated and not asked.open_ended:
+        raise ConfigError(f"{name} generates no answers", field=", ".join(generated), fix="Leave it out.")
     if support is not None and select is None and asked.selection is not None:
         raise ConfigError(f"{name} says itself which examples are shown", field="support", fix="Leave it out.")
     if template is not None:
         asked = replace(asked, template=Template(template))
-    if beams is not None:
-        asked = replace(asked, decoding=replace(asked.decoding, beams=beams))
+    if generated:
+        asked = replace(asked, decoding=replace(asked.decoding, **generated))
     if support is not None and support < len(asked.support):
         asked = replace(asked, support=Fixed(asked.support, seed).pool[:support])
     system, model = opened(run)

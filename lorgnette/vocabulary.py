@@ -28,6 +28,8 @@ def tokenizer(
         texts: files or folders of text; "python" is the language reference that Python carries.
         size: tokens, the 256 bytes among them.
     """
+    if not pairs and not texts:
+        raise ConfigError("there is nothing to learn from", where="tokenizer", fix="Name some `pairs` or `texts`.")
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise ConfigError("this is there already, and not empty", where=folder, fix="Choose another folder.")
 

@@ -1,6 +1,7 @@
 """A source: documents by number. Whatever knows its length and gives the i-th document is one."""
 
 from bisect import bisect_right
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import accumulate
@@ -11,6 +12,7 @@ from jaxtyping import Int64
 
 from lorgnette.document import Document
 from lorgnette.errors import ConfigError
+from lorgnette.prompts import answer
 
 
 @runtime_checkable
@@ -72,3 +74,9 @@ class Mixture(Concat):
             raise ConfigError(f"shares {list(shares)} of {len(sources)} sources", where="mixture", fix=fix)
         super().__init__(*sources)
         self.shares = list(shares)
+
+
+def commonest(source: Source, most: int) -> list[str]:
+    """The commonest answers of a source, of equally common ones the first in the alphabet."""
+    counts = Counter(text for i in range(len(source)) if (text := answer(source[i]).strip()))
+    return [text for text, _ in sorted(counts.items(), key=lambda one: (-one[1], one[0]))[:most]]

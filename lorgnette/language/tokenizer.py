@@ -3,13 +3,17 @@
 import hashlib
 import json
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cached_property
 from itertools import accumulate
 from pathlib import Path
 
+from tokenizers.models import BPE
+from tokenizers.pre_tokenizers import ByteLevel
 from transformers import PreTrainedTokenizerBase
 
-from lorgnette.errors import ConfigError
+from lorgnette.errors import ConfigError, DataError
 
 # Base models give these some probability, untrained as they are: "<unused12>", "<start_of_image>", "[multimodal]".
 _MARKER = re.compile(r"^(<unused\d+>|<\|?reserved.*>|<\w*(image|audio|video|_of_turn)\w*>|\[multimodal\])$")
@@ -21,17 +25,19 @@ class Tokenizer:
     Picklable, so that data workers can carry it.
 
     Attributes:
-        bos, eos, pad: ids of the special tokens; where there is none, `bos` is None and `pad` is `eos`.
+        bos, eos, pad: ids of the special tokens; where there is none, `bos` is None, `pad` is `eos`, and `eos` is what
+            separates texts (BERT).
         hf: the wrapped tokenizer.
     """
 
     def __init__(self, hf: PreTrainedTokenizerBase) -> None:
-        if hf.eos_token_id is None:
+        end = hf.sep_token_id if hf.eos_token_id is None else hf.eos_token_id
+        if end is None:
             raise ConfigError("the tokenizer has no end-of-text token", where=hf.name_or_path)
         self.hf = hf
         self.bos: int | None = hf.bos_token_id
-        self.eos: int = hf.eos_token_id
-        self.pad: int = hf.eos_token_id if hf.pad_token_id is None else hf.pad_token_id
+        self.eos: int = end
+        self.pad: int = end if hf.pad_token_id is None else hf.pad_token_id
 
     def __len__(self) -> int:
         return len(self.hf)
@@ -47,8 +53,24 @@ class Tokenizer:
         return hashlib.sha256(json.dumps(sorted(self.hf.get_vocab().items())).encode()).hexdigest()
 
     def encode(self, text: str) -> list[int]:
-        """The ids of `text`, without bos or eos."""
-        ids: list[int] = self.hf.encode(text, add_special_tokens=False)
+        """The ids of `text`, without bos or eos.
+
+        Raises:
+            DataError: there is no token for something in it, and none for what is unknown.
+        """
+        with _lacking(text):
+            ids: list[int] = self.hf.encode(text, add_special_tokens=False)
+        return ids
+
+    def known(self, text: str) -> list[int]:
+        """As `encode`, of a text that must not lose anything.
+
+        Raises:
+            DataError: there is no token for something in it.
+        """
+        ids = self.encode(text)
+        if self.hf.unk_token_id in ids or (self._leaves_out and not self._covers(text)):
+            raise _lacks(text)
         return ids
 
     def ends(self, text: str) -> list[int]:
@@ -56,6 +78,7 @@ class Tokenizer:
 
         Raises:
             ConfigError: the tokenizer does not know.
+            DataError: as `encode`.
         """
         if not self.hf.is_fast:
             raise ConfigError(
@@ -63,9 +86,8 @@ class Tokenizer:
                 where=self.hf.name_or_path,
                 fix="Use its fast version.",
             )
-        offsets = self.hf(text, add_special_tokens=False, return_offsets_mapping=True)["offset_mapping"]
         # Ends alone: some tokenizers take the space before a word out of its token's offsets.
-        ends = list(accumulate((end for _, end in offsets), max))
+        ends = list(accumulate((end for _, end in self._offsets(text)), max))
         return [*ends[:-1], len(text)] if ends else []
 
     def decode(self, ids: list[int]) -> str:
@@ -89,3 +111,39 @@ class Tokenizer:
     def save(self, folder: Path) -> None:
         """Writes the tokenizer's files into `folder`."""
         self.hf.save_pretrained(folder)
+
+    @cached_property
+    def _leaves_out(self) -> bool:
+        """Whether what it has no token for leaves no trace: byte pairs without all bytes and an unknown token."""
+        if not self.hf.is_fast:
+            return False
+        model, tokens = self.hf.backend_tokenizer.model, self.hf.get_vocab().keys()
+        whole = tokens >= set(ByteLevel.alphabet()) or tokens >= {f"<0x{byte:02X}>" for byte in range(256)}
+        return isinstance(model, BPE) and model.unk_token is None and not whole
+
+    def _covers(self, text: str) -> bool:
+        """Whether every character but spaces belongs to a token."""
+        told = {place for begin, end in self._offsets(text) for place in range(begin, end)}
+        return all(character.isspace() or place in told for place, character in enumerate(text))
+
+    def _offsets(self, text: str) -> list[tuple[int, int]]:
+        with _lacking(text):
+            found = self.hf(text, add_special_tokens=False, return_offsets_mapping=True)
+        offsets: list[tuple[int, int]] = found["offset_mapping"]
+        return offsets
+
+
+@contextmanager
+def _lacking(text: str) -> Iterator[None]:
+    """Names the text where the vocabulary has neither a token for something in it nor one for what is unknown."""
+    try:
+        yield
+    except Exception as error:
+        if type(error) is not Exception:  # for this the tokenizers package has no class of its own
+            raise
+        raise _lacks(text) from None
+
+
+def _lacks(text: str) -> DataError:
+    fix = "Take a tokenizer that knows this language, or train one on your texts: lorgnette tokenizer."
+    return DataError(f"the vocabulary has no token for something in {text[:40]!r}", fix=fix)

@@ -5,7 +5,6 @@ lorgnette train simvlm.classify --start runs/simvlm --data vqa.jsonl --most 3129
 """
 
 import logging
-from collections import Counter
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -20,7 +19,7 @@ from lorgnette.data.augment import Augmented
 from lorgnette.data.named import open_data
 from lorgnette.data.prefixes import told as to_tell
 from lorgnette.data.scenes import Told
-from lorgnette.data.source import Source, Subset
+from lorgnette.data.source import Source, Subset, commonest
 from lorgnette.document import Document
 from lorgnette.errors import DataError
 from lorgnette.objectives.classification import Classification
@@ -196,7 +195,7 @@ def classify(
         start=start,
         data={"task": Stream(train, batch=min(batch, len(train)))},
         objectives={"task": Classification()},
-        policy={"classes.*": Learn(head_lr or lr, weight_decay), "*": Learn(lr, weight_decay)},
+        policy={"classes.*": Learn(lr if head_lr is None else head_lr, weight_decay), "*": Learn(lr, weight_decay)},
         steps=steps,
         schedule=Schedule("linear", round(warmup * steps)),
         clip=clip,
@@ -218,12 +217,6 @@ def listed(path: Path) -> list[str]:
         DataError: the file is missing or no text.
     """
     return [line.strip() for line in plain.read(path).decode().splitlines() if line.strip()]
-
-
-def commonest(source: Source, most: int) -> list[str]:
-    """The commonest answers of a source, of equally common ones the first in the alphabet."""
-    counts = Counter(text for i in range(len(source)) if (text := answer(source[i]).strip()))
-    return [text for text, _ in sorted(counts.items(), key=lambda one: (-one[1], one[0]))[:most]]
 
 
 def _answerable(source: Source, answers: list[str], name: str) -> Source:

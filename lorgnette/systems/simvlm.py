@@ -191,7 +191,17 @@ def build(
         grid: patches in a row that positions and biases are made for, where it is not what `size` gives: larger
             pictures then read them interpolated.
         blind: every picture is black, in training and test.
+
+    Raises:
+        ConfigError: numbers that make no transformer, pictures smaller than the stage's stride, or as `load_stages` and
+            `load_tokenizer` say.
     """
+    for name, number in (("width", width), ("layers", layers), ("heads", heads), ("context", context)):
+        if number < 1:
+            raise ConfigError(f"{number} is too few", where="simvlm", field=name, fix="Give at least 1.")
+    for name, share in (("dropout", dropout), ("drop_path", drop_path)):
+        if not 0 <= share < 1:
+            raise ConfigError(f"{share} is no share from 0 to below 1", where="simvlm", field=name)
     if width % heads:
         raise ConfigError(f"{heads} heads do not divide a width of {width}", where="simvlm", field="heads")
     words = languages.load_tokenizer(tokenizer)

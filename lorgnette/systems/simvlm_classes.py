@@ -44,7 +44,8 @@ class ClassLayout(PrefixLayout):
         shown = [part for part in parts if isinstance(part, Image)]
         if len(shown) not in (0, self.pictures):
             problem = f"{len(shown)} pictures, but this model was tuned for {self.pictures}"
-            raise DataError(problem, where=document.key, fix="Ask without worked examples (0 shots).")
+            fix = "Tune it for so many (`pictures`), and ask without worked examples (0 shots)."
+            raise DataError(problem, where=document.key, fix=fix)
         rest = replace(document, parts=tuple(part for part in parts if not isinstance(part, Image)))
         return [*(Span(picture=self.shown(picture)) for picture in shown), *super().spans(rest)]
 
@@ -140,7 +141,12 @@ def build(
         answers: each once.
         pictures: of a document; NLVR2 has two.
         tokenizer: another name or folder of the base's tokenizer.
+
+    Raises:
+        ConfigError: as `check_answers` and `simvlm.build` say, or no picture.
     """
     check_answers(answers)
+    if pictures < 1:
+        raise ConfigError(f"{pictures} is too few", where="simvlm", field="pictures", fix="Give at least 1.")
     arguments = dict(base) | ({} if tokenizer is None else {"tokenizer": tokenizer})
     return SimVLMClassifier(simvlm.build(**arguments), answers, pictures)

@@ -19,8 +19,8 @@ class PrefixLayout(Layout):
         """The document's parts; `begin` changes nothing, for a text is begun by the decoder's start token.
 
         Raises:
-            DataError: more than one picture, a picture that would have to be told, no prefix, or a text with something
-                that the vocabulary has no token for.
+            DataError: more than one picture, a picture that would have to be told, no prefix, an empty suffix, or a
+                text with something that the vocabulary has no token for.
             ContextError: more words than `context`.
         """
         pictures: list[Span] = []
@@ -39,6 +39,9 @@ class PrefixLayout(Layout):
                 raise DataError("SimVLM reads one picture, and this has more", where=document.key, fix=fix)
             else:
                 raise DataError(f"this system reads text and images, not {type(part).__name__}", where=document.key)
+        if telling and not any(span.tokens for span in words if span.weight):
+            fix = "Give it a caption, an answer or a text, or no text with loss."
+            raise DataError("an empty suffix: there is no text to tell", where=document.key, fix=fix)
         if document.parts and isinstance(last := document.parts[-1], Text) and last.weight:
             words.append(Span((self.tokenizer.eos,), last.weight))
         first = next((i for i, span in enumerate(words) if span.weight), len(words))
@@ -63,10 +66,7 @@ class PrefixLayout(Layout):
         return list(self._ids(answer, key))
 
     def _ids(self, text: str, key: str) -> tuple[int, ...]:
-        ids = self.tokenizer.encode(text)
-        unknown = self.tokenizer.hf.unk_token_id
-        if unknown is not None and unknown in ids:
-            problem = f"the vocabulary has no token for something in {text[:40]!r}"
-            fix = "Take a tokenizer that knows this language, or train one on your texts: lorgnette tokenizer."
-            raise DataError(problem, where=key, fix=fix)
-        return tuple(ids)
+        try:
+            return tuple(self.tokenizer.known(text))
+        except DataError as error:
+            raise DataError(error.problem, where=key, fix=error.fix) from None

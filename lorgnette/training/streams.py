@@ -102,14 +102,15 @@ class Loader:
         documents: dict[int, tuple[int, Document]] = {}
         broken: dict[int, DataError] = {}
         for place in own.tolist():
-            number = self.order(place)
+            number, key = self.order(place), ""
             try:
                 document = self.source[number]
+                key = document.key
                 if self.augment is not None:
                     document = self.augment(document, np.random.default_rng((self.seed, place)))
                 documents[place] = (number, document)
             except DataError as error:
-                broken[number] = error
+                broken[number] = named(error, key)
 
         cut = [chunk.tolist() for chunk in np.array_split(own, self.parts)]
         laid = [self._lay([documents[place] for place in chunk if place in documents], broken) for chunk in cut]

@@ -4,13 +4,17 @@ import copy
 import pickle
 
 import pytest
+import tokenizers
 import torch
 from conftest import built
+from tokenizers import models, pre_tokenizers
 from torch import Tensor
+from transformers import PreTrainedTokenizerFast
 
-from lorgnette.errors import ConfigError
+from lorgnette.errors import ConfigError, DataError
 from lorgnette.language import LanguageModel, load
 from lorgnette.language.tiny import byte_tokenizer
+from lorgnette.language.tokenizer import Tokenizer
 
 TEXTS = ["a cat", " leading", "two  spaces\n\n\ttab", "naïve 日本語 😀", ""]
 
@@ -23,6 +27,21 @@ def test_round_trip(text: str) -> None:
     assert len(ids) == len(text.encode())
     assert not set(ids) & {tokenizer.bos, tokenizer.eos, tokenizer.pad}
     assert pickle.loads(pickle.dumps(tokenizer)).encode(text) == ids
+
+
+def test_what_has_no_token_is_said() -> None:
+    for text in TEXTS:
+        assert byte_tokenizer().known(text) == byte_tokenizer().encode(text)
+    few = tokenizers.Tokenizer(models.WordLevel({"<sep>": 0, "a": 1, "cat": 2}))
+    few.pre_tokenizer = pre_tokenizers.Whitespace()
+    wrapped = Tokenizer(PreTrainedTokenizerFast(tokenizer_object=few, sep_token="<sep>"))
+    assert wrapped.eos == wrapped.pad == 0, "what separates texts ends them, where nothing else does"
+    assert wrapped.known("a cat") == [1, 2]
+    for asked in (wrapped.known, wrapped.encode, wrapped.ends):
+        with pytest.raises(DataError, match="the vocabulary has no token for something in 'a dog'"):
+            asked("a dog")
+    with pytest.raises(ConfigError, match="no end-of-text token"):
+        Tokenizer(PreTrainedTokenizerFast(tokenizer_object=few))
 
 
 def fresh(family: str) -> LanguageModel:

@@ -30,9 +30,11 @@ def test_the_command_writes_a_folder_that_is_read_again(tmp_path: Path, capsys: 
     again = load_tokenizer(str(tmp_path / "words"))
     assert again.encode("a photo of a dog") == trained(TEXTS, 290).encode("a photo of a dog")
     assert (again.bos, again.eos, again.pad) == (2, 1, 0)
-    with pytest.raises(SystemExit):
-        main([*arguments, "--size", "290"])
-    assert "there already" in capsys.readouterr().err
+    nothing = ["tokenizer", str(tmp_path / "nothing"), "--pairs"]
+    for refused, said in ((arguments, "there already"), (nothing, "there is nothing to learn from")):
+        with pytest.raises(SystemExit):
+            main([*refused, "--size", "290"])
+        assert said in capsys.readouterr().err
 
 
 def test_a_size_without_room_for_the_bytes_is_refused() -> None:

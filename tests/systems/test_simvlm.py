@@ -2,6 +2,7 @@
 
 import pickle
 from pathlib import Path
+from typing import Any
 
 import pytest
 import tokenizers
@@ -11,11 +12,14 @@ from tokenizers import models, pre_tokenizers
 from torch import Tensor
 from transformers import PreTrainedTokenizerFast
 
+from lorgnette.data.prefixes import Prefixed
 from lorgnette.document import Document, Text, Video
 from lorgnette.errors import ConfigError, ContextError, DataError
 from lorgnette.objectives.language_modelling import LanguageModelling
+from lorgnette.run import Stream
 from lorgnette.shapes import Batch
 from lorgnette.systems.simvlm import SimVLM, build, parted
+from lorgnette.training.streams import shuffled
 
 STACKS = ["encoder-decoder", "prefix-lm", "causal-lm"]
 
@@ -150,6 +154,26 @@ def test_loss_is_on_suffix_words_only(system: SimVLM) -> None:
     assert LanguageModelling()(system, batch)["tokens"] == 3 + 5
 
 
+def test_only_what_is_told_teaches(system: SimVLM) -> None:
+    """Law 2: no gradient comes from places of the picture, of the prefix but its last word, or of padding."""
+    batch = system.layout([pair(0, "abcd", "ef"), alone("hello", " you")])
+    taught: list[Tensor] = []
+
+    class Watched:
+        language = system.language
+
+        def __call__(self, batch: Batch) -> Tensor:
+            taught.append(system(batch).detach().requires_grad_())
+            return taught[0]
+
+    LanguageModelling()(Watched(), batch)["loss"].backward()
+    grad = taught[0].grad
+    assert grad is not None
+    tells = torch.zeros_like(batch.valid)
+    tells[0, 16 + 3 : 16 + 3 + 3] = tells[1, 4 : 4 + 5] = True
+    assert torch.equal(grad.abs().amax(-1) > 0, tells)
+
+
 def test_everything_learns_and_embeddings_are_tied(system: SimVLM) -> None:
     batch = system.layout([pair(0, "abcd", "efg"), alone("hello", " you")])
     LanguageModelling()(system, batch)["loss"].backward()
@@ -218,6 +242,7 @@ def test_larger_pictures_read_tables_interpolated() -> None:
         (Document((picture(0), picture(1)), key="two"), "two: SimVLM reads one picture"),
         (Document((Text("x", 1.0), picture(1)), key="late"), "late: a picture after text that carries loss"),
         (Document((Video("clip.gif"),), key="film"), "film: this system reads text and images, not Video"),
+        (Document((picture(0), Text("What?"), Text("", 1.0)), key="none"), "none: an empty suffix"),
     ],
 )
 def test_what_it_cannot_read_is_named(system: SimVLM, document: Document, said: str) -> None:
@@ -226,11 +251,31 @@ def test_what_it_cannot_read_is_named(system: SimVLM, document: Document, said: 
     assert isinstance(error.value, ContextError) is ("limit" in said)
 
 
-def test_impossible_shapes_are_refused() -> None:
-    with pytest.raises(ConfigError, match="heads: 5 heads do not divide a width of 32"):
-        build(**(TINY | {"heads": 5}))
-    with pytest.raises(ConfigError, match="smaller than its stride"):
-        build(**(TINY | {"stages": 3, "size": 8}))
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"heads": 5}, "heads: 5 heads do not divide a width of 32"),
+        ({"heads": 0}, r"heads: 0 is too few\. Give at least 1"),
+        ({"width": -32}, "width: -32 is too few"),
+        ({"layers": 0}, "layers: 0 is too few"),
+        ({"context": 0}, "context: 0 is too few"),
+        ({"dropout": 1.5}, "dropout: 1.5 is no share"),
+        ({"drop_path": -0.5}, "drop_path: -0.5 is no share"),
+        ({"stages": 3, "size": 8}, "size: pictures of 8 pixels are smaller than its stride of 16"),
+        ({"stages": 0, "size": 8}, "size: 8 pixels are no multiple of its patches of 16"),
+    ],
+)
+def test_impossible_shapes_are_refused(options: dict[str, Any], said: str) -> None:
+    with pytest.raises(ConfigError, match=said):
+        build(**(TINY | options))
+
+
+def test_a_picture_smaller_than_the_stride_is_refused(system: SimVLM) -> None:
+    batch = system.layout([pair(0, "a", "b")])
+    assert batch.images is not None
+    batch.images = batch.images[..., :3]
+    with pytest.raises(DataError, match="a picture of 3 x 16 pixels is smaller than the stride of 4"):
+        system(batch)
 
 
 @pytest.mark.parametrize("stages", [0, 1, 2, 3, 4])
@@ -241,11 +286,21 @@ def test_any_number_of_stages(stages: int) -> None:
     assert system(batch).shape == (1, system.layout.queries + 3, 32)
 
 
-def test_a_language_that_the_vocabulary_lacks_is_named(tmp_path: Path) -> None:
-    raw = tokenizers.Tokenizer(models.WordLevel({"<unk>": 0, "<eos>": 1, "a": 2, "cat": 3}, unk_token="<unk>"))
+@pytest.mark.parametrize("unknown", [None, "<unk>"])
+@pytest.mark.parametrize("kind", [models.WordLevel, models.WordPiece, models.BPE])
+def test_a_language_that_the_vocabulary_lacks_is_named(kind: type, unknown: str | None, tmp_path: Path) -> None:
+    """Without an unknown token words and pieces raise what is no error of ours, and byte pairs say nothing."""
+    words = {word: i for i, word in enumerate(("<eos>", "a", "cat", "c", "t", *([unknown] if unknown else [])))}
+    given = {"merges": []} if kind is models.BPE else {}
+    raw = tokenizers.Tokenizer(kind(words, **given, **({"unk_token": unknown} if unknown else {})))
     raw.pre_tokenizer = pre_tokenizers.Whitespace()
-    PreTrainedTokenizerFast(tokenizer_object=raw, unk_token="<unk>", eos_token="<eos>").save_pretrained(tmp_path)
+    PreTrainedTokenizerFast(tokenizer_object=raw, unk_token=unknown, eos_token="<eos>").save_pretrained(tmp_path)
     system = build(**(TINY | {"tokenizer": str(tmp_path)}))
     system.layout([pair(0, "a", "cat")])
-    with pytest.raises(DataError, match=r"pair/0: the vocabulary has no token for something in 'eine Katze'"):
-        system.layout([pair(0, "a", "eine Katze")])
+    said = "pair/0: the vocabulary has no token for something in 'a Katze'.* lorgnette tokenizer"
+    with pytest.raises(DataError, match=said):
+        system.layout([pair(0, "a", "a Katze")])
+    documents = [pair(0, "", "a Katze")]
+    stream = Stream(documents, batch=1, augment=Prefixed(system.layout.tokenizer, 40))
+    (error,) = shuffled("pairs", stream, system.layout, 0)(0).broken.values()
+    assert str(error).startswith("pair/0: the vocabulary has no token for something in '")

@@ -9,6 +9,7 @@ import torch
 from simvlm_made import TINY, picture
 
 from lorgnette.asking import answering, opened
+from lorgnette.data.source import commonest
 from lorgnette.document import Document, Targets, Text
 from lorgnette.errors import CheckpointError, ConfigError, DataError
 from lorgnette.evaluation.items import Item
@@ -20,7 +21,7 @@ from lorgnette.incontext.engine import Engine
 from lorgnette.incontext.requests import Request
 from lorgnette.objectives.classification import Classification
 from lorgnette.recipes.simvlm import pretrain
-from lorgnette.recipes.simvlm_tuning import Prompted, classify, commonest, finetune
+from lorgnette.recipes.simvlm_tuning import Prompted, classify, finetune
 from lorgnette.systems.simvlm import SimVLM
 from lorgnette.systems.simvlm_classes import SimVLMClassifier
 from lorgnette.training import load, train
@@ -152,6 +153,18 @@ def test_other_pictures_than_it_was_tuned_for_are_named(start: Path) -> None:
         made(start).layout(questions(1, 2))
     with pytest.raises(DataError, match=r"q0: its answer 'perhaps' is not among the 3"):
         made(start).layout([asked(0, "perhaps")])
+
+
+def test_numbers_that_make_no_sense_are_refused(start: Path) -> None:
+    given: dict[str, Any] = {"start": str(start), "sources": (questions(9), questions(3)), **SMALL}
+    with pytest.raises(ConfigError, match="pictures: 0 is too few"):
+        classify(pictures=0, **given).model()
+    with pytest.raises(ConfigError, match=r"a learning rate of 0\.0"):
+        classify(head_lr=0.0, **given)
+    with pytest.raises(ConfigError, match="size: pictures of 2 pixels are smaller than its stride of 4"):
+        finetune(**(given | {"size": 2})).model()
+    with pytest.raises(ConfigError, match="dropout: 1\\.0 is no share"):
+        finetune(dropout=1.0, **given).model()
 
 
 def test_larger_pictures_with_the_tables_of_smaller_ones(start: Path, tmp_path: Path) -> None:

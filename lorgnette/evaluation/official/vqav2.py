@@ -11,24 +11,40 @@ OK-VQA's files are called the same, without `v2_`. The validation part is asked:
 not public, and OK-VQA calls its validation part test.
 """
 
+from dataclasses import replace
 from pathlib import Path
 
+from lorgnette.data.source import commonest
 from lorgnette.document import Document
 from lorgnette.evaluation.few_shot import Benchmark
 from lorgnette.evaluation.official.media import Pictures
 from lorgnette.evaluation.official.reading import Ids, json_entries
 from lorgnette.evaluation.official.vqa import SHORT_ANSWER, answered, questions, votes
 from lorgnette.evaluation.template import Template
+from lorgnette.prompts import answer
 
 
-def vqav2(folder: Path, *, images: Path | None = None, template: Template = SHORT_ANSWER, beams: int = 3) -> Benchmark:
-    """VQAv2; `meta` has `question_type` and `answer_type`, for slices.
+def vqav2(
+    folder: Path,
+    *,
+    images: Path | None = None,
+    listed: int = 3129,
+    template: Template = SHORT_ANSWER,
+    beams: int = 3,
+) -> Benchmark:
+    """VQAv2; `meta` has `question_type`, `answer_type` and `listed`, for slices.
 
     Args:
         images: where train2014 and val2014 lie, if not in the folder.
+        listed: answers of a classifier's list, the commonest of the training part; `meta["listed"]` is "no" where the
+            right one is none of them, and only an open-ended answer can be right (SimVLM, section 4.4).
     """
     pictures, root = Pictures(), images or folder
     queries, support = (_part("vqav2", "v2_", folder, part, root, "answer", pictures) for part in ("val", "train"))
+    among = set(commonest(support, listed))
+    queries = [
+        replace(one, meta={**one.meta, "listed": "yes" if answer(one).strip() in among else "no"}) for one in queries
+    ]
     return questions("vqav2", queries, support, template, beams)
 
 

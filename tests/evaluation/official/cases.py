@@ -86,7 +86,7 @@ SETS = (
         ("val2014/COCO_val2014_000000000042.jpg", "What color are the gym shoes?", "white"),
         Targets(answers={"white": 7.0, "red": 1.0, "": 1.0, "black and white": 1.0}),
         {"VQA accuracy": (1, 0)},
-        {"answer_type": "other", "question_type": "what is", "cluster": "coco/42"},
+        {"answer_type": "other", "question_type": "what is", "cluster": "coco/42", "listed": "no"},
         "<image>Question: What color are the gym shoes? Short answer:",
     ),
     Set(

@@ -50,6 +50,27 @@ def test_a_data_set_is_asked_and_asked_again_for_nothing(
     assert (tmp_path / "out" / "predictions.jsonl").read_text().splitlines() == lines
 
 
+def test_generated_answers_have_beams_and_a_least_length(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    data, ask_all = folder_of("coco", tmp_path), command.ask_all
+    asked = {"shots": (0,), "template": "<image>A picture of {answer}", "blind": False, "out": tmp_path / "out"}
+    found = []
+
+    def noted(model, tasks, *rest):
+        found.append((tasks[0].decoding.beams, tasks[0].decoding.min_tokens))
+        return ask_all(model, tasks, *rest)
+
+    monkeypatch.setattr(command, "ask_all", noted)
+    benchmark(Path("run"), "coco", data, beams=2, min_tokens=3, **asked)
+    benchmark(Path("run"), "coco", data, **asked)
+    assert found == [(2, 3), (3, 0)]
+    lines = (tmp_path / "out" / "predictions.jsonl").read_text().splitlines()
+    assert {json.loads(line)["prompt"] for line in lines} == {"<image>A picture of"}
+    with pytest.raises(ConfigError, match="decoding: an answer of 21 to 20 tokens"):
+        benchmark(Path("run"), "coco", data, min_tokens=21, **asked)
+    with pytest.raises(ConfigError, match="beams, min_tokens: hateful_memes generates no answers"):
+        benchmark(Path("run"), "hateful_memes", folder_of("hateful_memes", tmp_path), beams=2, min_tokens=1)
+
+
 def test_what_another_way_to_ask_found_is_kept(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     data = folder_of("hateful_memes", tmp_path)
     given = ["benchmark", "run", "hateful_memes", str(data), "--no-blind", "--shots", "1"]

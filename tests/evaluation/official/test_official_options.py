@@ -79,6 +79,20 @@ def test_two_questions_about_one_picture_are_one_group(tmp_path: Path) -> None:
         select(benchmark.queries[0], 3)
 
 
+def test_answers_of_vqav2_that_a_list_has(tmp_path: Path) -> None:
+    folder = BY_NAME["vqav2"].install(tmp_path)
+    for part in ("train", "val"):
+        path = folder / f"v2_mscoco_{part}2014_annotations.json"
+        told = json.loads(path.read_text())
+        said = ("red", "no") if part == "train" else ("red", "blue")
+        for one, text in zip(told["annotations"], said, strict=True):
+            one["answers"] = [{"answer": text}] * 10
+        path.write_text(json.dumps(told))
+    for listed, expected in ((3129, ["yes", "no"]), (1, ["no", "no"])):
+        queries = OFFICIAL["vqav2"](folder, listed=listed).queries
+        assert [query.meta["listed"] for query in queries] == expected
+
+
 def test_a_template_of_ones_own(tmp_path: Path) -> None:
     one = BY_NAME["vqav2"]
     benchmark = OFFICIAL[one.name](

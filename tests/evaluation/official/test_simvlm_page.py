@@ -75,7 +75,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (tmp_path / "corpus").mkdir()
     (tmp_path / "corpus" / "a.txt").write_text("\n\n".join(f"A paragraph about thing {i}." for i in range(20)))
     sets = {str(one): one for one in SETS}
-    for name in ("nlvr2", "snli_ve", "multi30k"):
+    for name in ("nlvr2", "snli_ve", "multi30k", "coco", "vqav2"):
         sets[name].install(tmp_path / "data" / name)
     for name, old, new in (
         ("nlvr2", "dev", "test1"),
@@ -120,6 +120,9 @@ def test_what_the_page_says_works(here: Path, capsys: pytest.CaptureFixture[str]
     assert {"tokenizer", "caption", "ask", "benchmark", *SHORTER} == set(done)
     for run in ("simvlm", "emoji", "captions", "vqa", "nlvr2", "told", "entailment", "translation"):
         assert (here / "runs" / run / "checkpoint" / "config.json").is_file(), run
+    for lr_run in (here / "runs").glob("vqa-*"):
+        assert "best validation loss: " in (lr_run / "checkpoint/README.md").read_text()
+    assert (here / "runs/vqa-1e-5").is_dir()
     assert (here / "learning.png").stat().st_size > 1000
     for run in ("emoji", "told", "simvlm", "small/vqa"):
         place = here / "runs" / run
