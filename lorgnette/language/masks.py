@@ -33,7 +33,11 @@ def windows(config: Any) -> list[int | None]:
     if kinds is None:
         return [window] * config.num_hidden_layers
     if strange := sorted(set(kinds) - {"full_attention", "sliding_attention"}):
-        raise ConfigError(f"blocks of the kinds {strange} have no keys and values to fork", where=config.model_type)
+        raise ConfigError(
+            f"blocks of the kinds {strange} have no keys and values to fork",
+            where=config.model_type,
+            fix="Choose a language model whose blocks attend fully or in a sliding window.",
+        )
     return [window if kind == "sliding_attention" else None for kind in kinds]
 
 

@@ -56,7 +56,7 @@ class LanguageModel(nn.Module):
         self.num_blocks: int = config.num_hidden_layers
         self.vocab_size: int = lm.get_input_embeddings().weight.shape[0]
         limits = [getattr(config, key, None) for key in ("max_position_embeddings", "max_seq_len")]
-        self.context: int = next((limit for limit in limits if limit), 1 << 30)
+        self.context: int = next((limit for limit in limits if limit and limit > 0), 1 << 30)
         self.gradient_checkpointing = False
         self._windows = masks.windows(config)
         self._blocks()
@@ -123,7 +123,9 @@ class LanguageModel(nn.Module):
         if at is None:
             if past + length > self.context:
                 raise ConfigError(
-                    f"{past + length} positions are more than the model's {self.context}", where=self.name
+                    f"{past + length} positions are more than the model's {self.context}",
+                    where=self.name,
+                    fix="Give shorter texts or fewer examples, or take a language model that reads more.",
                 )
             at = torch.arange(past, past + length, device=x.device).expand(batch, -1)
         keys = at if cache is None or cache.positions is None else torch.cat([cache.positions, at], 1)
@@ -323,7 +325,9 @@ class LanguageModel(nn.Module):
         lists = [m for m in base.children() if isinstance(m, nn.ModuleList) and len(m) == self.num_blocks]
         if len(lists) != 1:
             raise ConfigError(
-                f"no single list of {self.num_blocks} blocks was found in {type(base).__name__}", where=self.name
+                f"no single list of {self.num_blocks} blocks was found in {type(base).__name__}",
+                where=self.name,
+                fix="Choose a decoder of one stack, such as Gemma, Llama, OPT or GPT-NeoX.",
             )
         return lists[0]
 
