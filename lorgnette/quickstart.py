@@ -70,7 +70,7 @@ BINDINGS: tuple[tuple[str, Level, Literal["nonsense", "real"]], ...] = (
 )
 WHOLE = Scale()
 SMOKE = Scale(
-    concepts=110, copies=1, align_steps=60, steps=12, batch=16, queries=20, new_queries=20, episodes=8, questions=16
+    concepts=80, copies=1, align_steps=30, steps=6, batch=16, queries=12, new_queries=12, episodes=6, questions=12
 )
 
 
