@@ -122,11 +122,8 @@ class LanguageModel(nn.Module):
         at = positions
         if at is None:
             if past + length > self.context:
-                raise ConfigError(
-                    f"{past + length} positions are more than the model's {self.context}",
-                    where=self.name,
-                    fix="Give shorter texts or fewer examples, or take a language model that reads more.",
-                )
+                told = f"{past + length} positions are more than the model's {self.context}"
+                raise ConfigError(told, where=self.name, fix="Give shorter texts or fewer examples.")
             at = torch.arange(past, past + length, device=x.device).expand(batch, -1)
         keys = at if cache is None or cache.positions is None else torch.cat([cache.positions, at], 1)
         arguments: dict[str, Any] = {"inputs_embeds": x, "past_key_values": reading, "use_cache": cache is not None}
@@ -324,11 +321,8 @@ class LanguageModel(nn.Module):
         base = self.lm.get_decoder()
         lists = [m for m in base.children() if isinstance(m, nn.ModuleList) and len(m) == self.num_blocks]
         if len(lists) != 1:
-            raise ConfigError(
-                f"no single list of {self.num_blocks} blocks was found in {type(base).__name__}",
-                where=self.name,
-                fix="Choose a decoder of one stack, such as Gemma, Llama, OPT or GPT-NeoX.",
-            )
+            told = f"no single list of {self.num_blocks} blocks was found in {type(base).__name__}"
+            raise ConfigError(told, where=self.name, fix="Choose a decoder of one stack, such as Gemma, Llama or OPT.")
         return lists[0]
 
     @contextmanager
