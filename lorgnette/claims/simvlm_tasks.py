@@ -49,14 +49,9 @@ class Drawing:
 
 def drawings(source: EasyVQA) -> dict[int, Drawing]:
     """The pictures of which questions tell both shape and colour."""
-    facts: dict[int, dict[str, str]] = {}
-    for _, said, picture in source.questions:
-        kind = "yes/no" if said in ("yes", "no") else "shape" if said in SHAPES else "colour"
-        facts.setdefault(picture, {})[kind] = said
     return {
-        picture: Drawing(Image(source.pictures[picture]), told["shape"], told["colour"])
-        for picture, told in facts.items()
-        if {"shape", "colour"} <= told.keys()
+        picture: Drawing(Image(source.pictures[picture]), shape, colour)
+        for picture, (shape, colour) in source.drawn().items()
     }
 
 

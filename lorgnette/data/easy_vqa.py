@@ -3,7 +3,7 @@
 from importlib import import_module
 from typing import Literal
 
-from lorgnette.data.pairs import QUESTION, asked
+from lorgnette.data.pairs import QUESTION, asked, captioned
 from lorgnette.document import Document
 from lorgnette.errors import ResourceError
 
@@ -37,6 +37,14 @@ class EasyVQA:
         self.questions: list[tuple[str, str, int]] = list(zip(texts, answers, pictures, strict=True))
         self.answers: tuple[str, ...] = tuple(sorted(package.get_answers()))
 
+    def drawn(self) -> dict[int, tuple[str, str]]:
+        """Shape and colour of the pictures of which questions tell both."""
+        told: dict[int, dict[bool, str]] = {}
+        for _, answer, picture in self.questions:
+            if answer not in ("yes", "no"):
+                told.setdefault(picture, {})[answer in _SHAPES] = answer
+        return {picture: (facts[True], facts[False]) for picture, facts in told.items() if len(facts) == 2}
+
     def __len__(self) -> int:
         return len(self.questions)
 
@@ -51,3 +59,26 @@ class EasyVQA:
             key=f"easy-vqa/{self.part}/{range(len(self))[index]:05d}",
             meta={"picture": picture, "answer_type": kind},
         )
+
+
+class EasyVQACaptions:
+    """Captions ("a blue circle") of the drawings of which the questions tell shape and colour.
+
+    Args:
+        part: which of the official parts.
+
+    Raises:
+        ResourceError: the package is not installed.
+    """
+
+    def __init__(self, part: Literal["train", "test"]) -> None:
+        asked = EasyVQA(part)
+        self.part, self.files, self.drawn = part, asked.pictures, sorted(asked.drawn().items())
+
+    def __len__(self) -> int:
+        return len(self.drawn)
+
+    def __getitem__(self, index: int) -> Document:
+        picture, (shape, colour) = self.drawn[index]
+        key, meta = f"easy-vqa-captions/{self.part}/{picture:04d}", {"picture": picture}
+        return captioned(self.files[picture], f"a {colour} {shape}", key=key, meta=meta)

@@ -5,7 +5,7 @@ import re
 from pathlib import Path
 
 from lorgnette.data.arrow import open_arrow
-from lorgnette.data.easy_vqa import EasyVQA
+from lorgnette.data.easy_vqa import EasyVQA, EasyVQACaptions
 from lorgnette.data.emoji import LOCALES, TEST_STYLES, VALIDATION_STYLES, Emoji
 from lorgnette.data.files import open_pictures
 from lorgnette.data.large import HELD_OUT, MOST_OPENED, curated, hashed
@@ -32,7 +32,7 @@ def open_data(name: str) -> tuple[Source, Source, Source]:
 
     Args:
         name: "emoji" (validated and tested on the styles kept for it; "emoji-de" and others have the names of another
-            language), "easy-vqa" (its official test part; a tenth of
+            language), "easy-vqa" and "easy-vqa-captions" (their official test part; a tenth of
             the training pictures validates), "scenes" (questions about composed pictures; also "scenes-statements",
             "scenes-entailment", "scenes-grounding", "scenes-captions" and "scenes-clips"), "stamps" (where its Debian
             package is there), or a path, as `open_source` knows it; of pages those that M3W's rules leave. All from the
@@ -50,10 +50,10 @@ def open_data(name: str) -> tuple[Source, Source, Source]:
         return train, validation, test
     if name == "easy-vqa":
         asked = EasyVQA("train")
-        parts_of: tuple[list[int], list[int]] = ([], [])
-        for i, (_, _, picture) in enumerate(asked.questions):
-            parts_of[picture % 10 == 0].append(i)
-        return Subset(asked, parts_of[0]), Subset(asked, parts_of[1]), EasyVQA("test")
+        return *_tenth(asked, [picture for _, _, picture in asked.questions]), EasyVQA("test")
+    if name == "easy-vqa-captions":
+        told = EasyVQACaptions("train")
+        return *_tenth(told, [picture for picture, _ in told.drawn]), EasyVQACaptions("test")
     scenes = {"scenes": VQA} | {f"scenes-{family}": kinds for family, kinds in FAMILIES.items()}
     if name in scenes:
         return open_scenes(scenes[name])
@@ -76,6 +76,14 @@ def open_data(name: str) -> tuple[Source, Source, Source]:
         log.warning("left out %d of %d documents with a broken picture or clip; %s", len(broken), len(source), first)
     parts = divide(readable, log.warning)
     return parts.train, parts.validation, parts.test
+
+
+def _tenth(source: Source, pictures: list[int]) -> tuple[Source, Source]:
+    """Without every tenth picture, and of these alone."""
+    parts_of: tuple[list[int], list[int]] = ([], [])
+    for i, picture in enumerate(pictures):
+        parts_of[picture % 10 == 0].append(i)
+    return Subset(source, parts_of[0]), Subset(source, parts_of[1])
 
 
 def held_out(name: str) -> Source:

@@ -37,3 +37,20 @@ def test_by_name_no_picture_is_in_two_parts():
     assert len(set.union(*seen)) == sum(map(len, seen))
     assert sum(map(len, parts[:2])) == 38_575
     assert len(parts[2]) == 9_673
+
+
+def test_captions_say_what_the_questions_tell():
+    pytest.importorskip("easy_vqa")
+    parts = open_data("easy-vqa-captions")
+    seen = [{str(part[i].images[0].source) for i in range(len(part))} for part in parts]
+    assert len(set.union(*seen)) == sum(map(len, parts))
+    questions = EasyVQA("test")
+    first = parts[2][0]
+    told = {
+        questions[i].targets.references[0]
+        for i in range(len(questions))
+        if questions[i].meta == first.meta | {"answer_type": questions[i].meta["answer_type"]}
+    }
+    a, colour, shape = first.text.split()
+    assert (a, {colour, shape} <= told) == ("a", True)
+    assert first.images[0].open().size == (64, 64)
