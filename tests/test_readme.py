@@ -89,7 +89,9 @@ def test_command(folder, line, monkeypatch, capsys):
             main(words[1:])
     else:
         main([*words[1:], *SHORTER.get(words[1], [])])
-    assert capsys.readouterr().out.strip()
+    said = capsys.readouterr()
+    assert said.out.strip()
+    assert "Traceback" not in said.err
 
 
 def test_python(folder, monkeypatch):

@@ -73,12 +73,12 @@ class EasyVQACaptions:
 
     def __init__(self, part: Literal["train", "test"]) -> None:
         asked = EasyVQA(part)
-        self.part, self.files, self.drawn = part, asked.pictures, sorted(asked.drawn().items())
+        self.part, self.files, self.drawings = part, asked.pictures, sorted(asked.drawn().items())
 
     def __len__(self) -> int:
-        return len(self.drawn)
+        return len(self.drawings)
 
     def __getitem__(self, index: int) -> Document:
-        picture, (shape, colour) = self.drawn[index]
+        picture, (shape, colour) = self.drawings[index]
         key, meta = f"easy-vqa-captions/{self.part}/{picture:04d}", {"picture": picture}
         return captioned(self.files[picture], f"a {colour} {shape}", key=key, meta=meta)

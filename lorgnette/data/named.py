@@ -53,7 +53,7 @@ def open_data(name: str) -> tuple[Source, Source, Source]:
         return *_tenth(asked, [picture for _, _, picture in asked.questions]), EasyVQA("test")
     if name == "easy-vqa-captions":
         told = EasyVQACaptions("train")
-        return *_tenth(told, [picture for picture, _ in told.drawn]), EasyVQACaptions("test")
+        return *_tenth(told, [picture for picture, _ in told.drawings]), EasyVQACaptions("test")
     scenes = {"scenes": VQA} | {f"scenes-{family}": kinds for family, kinds in FAMILIES.items()}
     if name in scenes:
         return open_scenes(scenes[name])

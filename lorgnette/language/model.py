@@ -44,6 +44,7 @@ class LanguageModel(nn.Module):
     """
 
     _rows: Tensor
+    _appended = False  # whether the added tokens are the last ones
     added: nn.Parameter | None
     added_head: nn.Parameter | None
 
@@ -187,6 +188,7 @@ class LanguageModel(nn.Module):
         rows[known] = self._rows[known]
         rows[ids] = torch.arange(len(known), len(known) + len(ids), device=rows.device)
         self._rows, self.vocab_size = rows, len(rows)
+        self._appended = bool((rows[-len(known) - len(ids) :] >= 0).all())
 
     @property
     def added_ids(self) -> list[int]:
@@ -264,10 +266,9 @@ class LanguageModel(nn.Module):
         assert table is not None
         new = F.linear(hidden, table.to(hidden.dtype))
         if rows is None:
+            if self._appended and (old := self.vocab_size - len(table)) <= logits.shape[-1]:
+                return torch.cat([logits[..., :old], new[..., self._rows[old:]].to(logits.dtype)], -1)
             ids = (self._rows >= 0).nonzero()[:, 0]
-            old = self.vocab_size - len(ids)
-            if old <= logits.shape[-1] and bool((ids >= old).all()):
-                return torch.cat([logits[..., :old], new[..., self._rows[ids]].to(logits.dtype)], -1)
             logits = F.pad(logits, (0, self.vocab_size - logits.shape[-1]), value=torch.finfo(logits.dtype).min)
             return logits.index_copy(-1, ids, new[..., self._rows[ids]].to(logits.dtype))
         row = self._rows[rows]

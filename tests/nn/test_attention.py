@@ -104,6 +104,7 @@ def test_a_tall_map_is_a_linear_map(shape: tuple[int, ...], biased: bool) -> Non
     bias = torch.randn(50) if biased else None
     told, expected = tall(x, weight, bias), torch.nn.functional.linear(x, weight, bias)
     torch.testing.assert_close(told, expected)
+    assert told.reshape(-1, 50).t().is_contiguous(), "nothing is turned"
     for ours, theirs in zip(
         *(torch.autograd.grad(y.square().sum(), (x, weight)) for y in (told, expected)), strict=True
     ):
