@@ -48,7 +48,7 @@ PAPER = "Flamingo (Alayrac et al. 2022)"
 PAGE = 4
 """Pictures of a page."""
 OPEN = 0.01
-"""A gate of less is as good as closed."""
+"""The bound that was declared for the mean gate. Gates are shares of the stream here, and far smaller ones count."""
 RECENT = 5
 """Losses whose mean a spike rises over."""
 NAME = Question("name", "", lambda document: [answer(document)], fixed=False)

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from lorgnette.document import Document, Image, Part, Text, Video
+from lorgnette.errors import DataError
 
 View = Callable[[Document, np.random.Generator], Document]
 
@@ -20,7 +21,14 @@ def chunked(document: Document, end: str) -> Document:
     """The document with `end` before every picture and clip, except where it begins with it, and at its end.
 
     What ends a chunk carries loss where the document does.
+
+    Raises:
+        DataError: a text holds `end`, which would be learnt as the end of a chunk that is none.
     """
+    if any(isinstance(part, Text) and end in part.text for part in document.parts):
+        raise DataError(
+            f"a text holds {end}, which ends what is said of a picture", where=document.key, fix="Take it out."
+        )
     weight = max((part.weight for part in document.parts if isinstance(part, Text)), default=0.0)
     parts: list[Part] = []
     for part in document.parts:

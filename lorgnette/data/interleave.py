@@ -1,8 +1,9 @@
 """Pairs of picture and caption, several to a document, as on a page: pictures then stand at any position."""
 
 import random
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable
 
+from lorgnette.data.source import Source
 from lorgnette.document import Document, Part, Text
 from lorgnette.errors import DataError
 from lorgnette.prompts import answer
@@ -18,26 +19,31 @@ class Interleaved:
     may use it. Where no other picture has the caption, there is none to show. Captions carry loss wherever they stand,
     and so does what parts them.
 
+    A pair that cannot be read is in no document but its own, whose reader is told.
+
     Args:
-        pairs: documents that end in their caption.
+        pairs: documents that end in their caption; read once at first, and then as they are asked for.
         size: how many make one; all of them where there are fewer.
         again: the share of documents in which a caption comes twice, where it can.
         seed: another number, other documents.
         end: what parts two pairs; empty where a system puts something of its own there.
     """
 
-    def __init__(
-        self, pairs: Sequence[Document], size: int = 3, *, again: float = 0.5, seed: int = 0, end: str = END
-    ) -> None:
+    def __init__(self, pairs: Source, size: int = 3, *, again: float = 0.5, seed: int = 0, end: str = END) -> None:
         self.pairs, self.size, self.again, self.seed, self.end = pairs, size, again, seed, end
         # By caption, the pairs that show each of its pictures; and for each pair, which of these its own picture is.
         self.same: dict[str, list[list[int]]] = {}
         self.own: list[int] = []
         places: dict[tuple[str, Hashable], int] = {}
         for i in range(len(pairs)):
-            caption = answer(pairs[i])
+            try:
+                pair = pairs[i]
+                caption = answer(pair)
+            except DataError:
+                self.own.append(-1)
+                continue
             showing = self.same.setdefault(caption, [])
-            self.own.append(places.setdefault((caption, _picture(pairs[i], i)), len(showing)))
+            self.own.append(places.setdefault((caption, _picture(pair, i)), len(showing)))
             if self.own[i] == len(showing):
                 showing.append([])
             showing[self.own[i]].append(i)
@@ -49,17 +55,19 @@ class Interleaved:
         i = range(len(self))[i]
         rng = random.Random(f"{self.seed}/{i}")
         chosen = [i]
-        same = self.same[answer(self.pairs[i])]
+        first = self.pairs[i]
+        same = self.same[answer(first)]
         if rng.random() < self.again and len(same) > 1:
             other = rng.randrange(len(same) - 1)
             chosen.append(rng.choice(same[other + (other >= self.own[i])]))
         drawn = rng.sample(range(len(self)), min(self.size, len(self)))
-        chosen = [*chosen, *(k for k in drawn if k not in chosen)][: self.size]
+        chosen = [*chosen, *(k for k in drawn if k not in chosen and self.own[k] >= 0)][: self.size]
         rng.shuffle(chosen)
         parts: list[Part] = []
-        for number, k in enumerate(chosen):
-            parts += [*([Text(self.end, weight=1.0)] if number and self.end else []), *self.pairs[k].parts]
-        return Document(tuple(parts), key="+".join(self.pairs[k].key for k in chosen), meta=self.pairs[i].meta)
+        pairs = [self.pairs[k] for k in chosen]
+        for number, pair in enumerate(pairs):
+            parts += [*([Text(self.end, weight=1.0)] if number and self.end else []), *pair.parts]
+        return Document(tuple(parts), key="+".join(pair.key for pair in pairs), meta=first.meta)
 
 
 def _picture(pair: Document, i: int) -> Hashable:

@@ -32,15 +32,15 @@ class Segments:
     All that depends on the batch is found out here, once for all layers: a layer then waits for no device.
 
     Attributes:
-        words: of each of G groups the L positions among `B * T`, padded with 0.
-        looking: the N positions that look at something, group by group.
-        places: where these stand among the `G * L`; all else there is padding.
+        looking: the N positions among `B * T` that look at something, group by group.
+        shape: the number of groups, G, and the positions of the longest, L.
+        places: where the N stand among the `G * L`; all else there is padding.
         pictures: the rows of the keys and values that the group looks at, K of them; padded with 0.
         seen: which of the K each word looks at; None where all look at all.
     """
 
-    words: Int[Tensor, "G L"]
     looking: Int[Tensor, "N"]
+    shape: tuple[int, int]
     places: Int[Tensor, "N"]
     pictures: Int[Tensor, "G K"]
     seen: Bool[Tensor, "G L K"] | None = None
@@ -59,9 +59,7 @@ class Segments:
         counts = torch.bincount(group)
         length = int(counts.max())
         within = torch.arange(len(order), device=flat.device) - (counts.cumsum(0) - counts)[group]
-        words = torch.zeros(len(counts), length, dtype=torch.long, device=flat.device)
-        words[group, within] = looking
-        return cls(words, looking, group * length + within, names[1, :, None])
+        return cls(looking, (len(counts), length), group * length + within, names[1, :, None])
 
     @classmethod
     def of_several(cls, pictures: Int[Tensor, "B K"], seen: Bool[Tensor, "B T K"]) -> "Segments | None":
@@ -69,8 +67,12 @@ class Segments:
         looking = seen.any(2).flatten().nonzero()[:, 0]
         if not len(looking):
             return None
-        words = torch.arange(seen.shape[0] * seen.shape[1], device=seen.device).view(seen.shape[:2])
-        return cls(words, looking, looking, pictures.clamp(min=0), seen)
+        return cls(looking, (seen.shape[0], seen.shape[1]), looking, pictures.clamp(min=0), seen)
+
+    def grouped(self, words: Float[Tensor, "N E"]) -> Float[Tensor, "G L E"]:
+        """What was made of `looking`, group by group."""
+        laid = words.new_zeros(self.shape[0] * self.shape[1], words.shape[1])
+        return laid.index_copy(0, self.places, words).view(*self.shape, -1)
 
 
 class GatedCrossAttention(nn.Module):
@@ -125,14 +127,14 @@ class GatedCrossAttention(nn.Module):
         dtype, x = x.dtype, x.to(self.attention.output.weight.dtype)
         if segments is not None and looked_at is not None:
             flat = x.flatten(0, 1)
-            words = self.norm(flat[segments.words])
-            query = self.attention.query(words).unflatten(-1, (self.attention.heads, -1)).transpose(1, 2)
+            query = segments.grouped(self.attention.query(self.norm(flat.index_select(0, segments.looking))))
+            query = query.unflatten(-1, (self.attention.heads, -1)).transpose(1, 2)
             keys, values = looked_at[segments.pictures].permute(2, 0, 3, 1, 4, 5).flatten(3, 4)
             seen = segments.seen
             mask = None if seen is None else seen.repeat_interleave(looked_at.shape[3], 2).unsqueeze(1)
             mixed = scaled_dot_product_attention(query, keys, values, mask)
-            told = _through(self.gate, self.attention.output(mixed.transpose(1, 2).flatten(2)))
-            told = told.flatten(0, 1).index_select(0, segments.places)
+            mixed = mixed.transpose(1, 2).flatten(2).flatten(0, 1).index_select(0, segments.places)
+            told = _through(self.gate, self.attention.output(mixed))
             x = flat.index_add(0, segments.looking, told.to(x.dtype)).view_as(x)
         if self.ffn is not None and self.ffn_norm is not None:
             x = x + _through(self.ffn_gate, self.ffn(self.ffn_norm(x)))

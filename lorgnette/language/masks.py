@@ -1,10 +1,9 @@
-"""What a block may attend to: explicit masks, sliding windows and ALiBi, all measured by position."""
+"""What a block may attend to: explicit masks and sliding windows, measured by position."""
 
-import math
 from typing import Any
 
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Int
 from torch import Tensor
 
 from lorgnette.errors import ConfigError
@@ -49,15 +48,3 @@ def as_attention(mask: Bool[Tensor, "B T S"], dtype: torch.dtype, boolean: bool)
         if boolean
         else torch.zeros(mask.shape, dtype=dtype, device=mask.device).masked_fill(~mask, torch.finfo(dtype).min)
     )
-
-
-def alibi(keys: Int[Tensor, "B S"], num_heads: int, dtype: torch.dtype) -> Float[Tensor, "BH 1 S"]:
-    """ALiBi's bias (Press et al. 2022, arXiv:2108.12409) by the position of the key.
-
-    The query's own position adds a constant to its row, which softmax does not see.
-    """
-    power = 2 ** math.floor(math.log2(num_heads))
-    slopes = [2 ** (-8 * (i + 1) / power) for i in range(power)]
-    slopes += [2 ** (-4 * (i + 1) / power) for i in range(0, 2 * (num_heads - power), 2)]
-    bias = torch.tensor(slopes, device=keys.device)[None, :, None] * keys[:, None, :]
-    return bias.reshape(-1, 1, keys.shape[1]).to(dtype)

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from lorgnette.errors import ConfigError
-from lorgnette.language import fingerprint, masks
+from lorgnette.language import alibi, fingerprint, masks
 from lorgnette.language.cache import Cache, ForwardCache
 from lorgnette.language.entering import BeforeBlock, entered
 from lorgnette.language.packing import Packing
@@ -61,8 +61,7 @@ class LanguageModel(nn.Module):
         self.gradient_checkpointing = False
         self._windows = masks.windows(config)
         self._blocks()
-        if getattr(config, "alibi", False) and not hasattr(lm.get_decoder(), "build_alibi_tensor"):
-            raise ConfigError("Falcon's early models with ALiBi take no masks and cannot be read", where=name)
+        alibi.prepare(lm, name)
         self.register_parameter("added", None)
         self.register_parameter("added_head", None)
         self.register_buffer("_rows", torch.empty(0, dtype=torch.long), persistent=False)
@@ -302,12 +301,11 @@ class LanguageModel(nn.Module):
                         replaced[i]["attention_mask"] = near
         if "position_ids" in inspect.signature(base.forward).parameters:
             arguments["position_ids"] = at
-        elif hasattr(base, "build_alibi_tensor"):  # BLOOM derives its biases from a mask of two dimensions
-            bias = masks.alibi(keys, config.num_attention_heads, x.dtype)
+        elif alibi.biased(base):  # which would derive its biases from a mask of two dimensions
             full = arguments.pop("attention_mask", None)
-            for i in range(self.num_blocks):
-                replaced[i] = {"attention_mask": full, "alibi": bias} | replaced[i]
-        by_order = "alibi" not in replaced[0] and "position_ids" not in arguments
+            given = alibi.arguments(base, allowed, full, at, keys, x.dtype)
+            replaced = [given | one for one in replaced]
+        by_order = not alibi.biased(base) and "position_ids" not in arguments
         # GPT-Neo's local blocks count in their windows tokens, not positions.
         by_order |= "local" in getattr(config, "attention_layers", ()) and keys.shape[1] > config.window_size
         if (

@@ -5,6 +5,7 @@ hidden B T D --supervised positions--> N D --head, `chunk` at a time--> chunk V 
 
 import math
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from typing import Any, Protocol, runtime_checkable
 
 import torch
@@ -12,7 +13,7 @@ from torch import Tensor, nn
 
 from lorgnette.data.source import Source
 from lorgnette.document import Text
-from lorgnette.errors import ConfigError
+from lorgnette.errors import ConfigError, DataError
 from lorgnette.language import Speaks, Tokenizer
 from lorgnette.shapes import Batch
 
@@ -95,15 +96,20 @@ class LanguageModelling:
 def spoken(tokenizer: Tokenizer, sources: Iterable[Source], vocabulary: int | None, end: str = "") -> list[int] | None:
     """`rows` for a `LanguageModelling` of these documents: the tokens of all that carries loss, and the first ids.
 
+    What cannot be read is passed over; who trains on it is told.
+
     Args:
         vocabulary: how many of the first ids; None for the whole vocabulary.
         end: a text that the system itself adds.
     """
     if vocabulary is None:
         return None
-    documents = (source[i] for source in sources for i in range(len(source)))
-    parts = (part for document in documents for part in document.parts if isinstance(part, Text) and part.weight)
-    used = {token for text in {end, *(part.text for part in parts)} for token in tokenizer.encode(text)}
+    texts = {end}
+    for source in sources:
+        for i in range(len(source)):
+            with suppress(DataError):
+                texts |= {part.text for part in source[i].parts if isinstance(part, Text) and part.weight}
+    used = {token for text in texts for token in tokenizer.encode(text)}
     return sorted(used | {tokenizer.eos} | set(range(min(vocabulary, len(tokenizer)))))
 
 

@@ -16,7 +16,7 @@ from lorgnette.data.chunks import Varied, View
 from lorgnette.data.interleave import Interleaved
 from lorgnette.data.named import open_data
 from lorgnette.data.source import Source
-from lorgnette.data.web.window import window
+from lorgnette.data.web.window import beginning, window
 from lorgnette.errors import DataError
 from lorgnette.features import precompute
 from lorgnette.objectives.language_modelling import LanguageModelling, spoken
@@ -70,6 +70,7 @@ def pretrain(
     colour: float = 0.2,
     window_tokens: int = 256,
     window_images: int = 5,
+    pairs_tokens: int = 64,
     fit: Literal["pad", "crop", "squash"] = "pad",
     size: int | None = 320,
     blind: bool = False,
@@ -136,6 +137,7 @@ def pretrain(
         colour: largest relative change of brightness, contrast and saturation, from 0 to 1; of hue a tenth, in turns.
         window_tokens: of a page that are read, at random; 1 or more.
         window_images: the most pictures and clips of a window, the first ones; 1 or more.
+        pairs_tokens: of the text of a pair or clip that are read, the first so many; the paper's 32 or 64.
         fit: how a picture becomes a square; bars have the mean colour.
         size: pixels; None is the encoder's own.
         blind: train and test on black pictures.
@@ -162,7 +164,8 @@ def pretrain(
     require_between(0, 1, ahead=ahead, space=space, flip=flip, colour=colour)
     require_between(0, made_pages=made_pages, frames=frames, weight_decay=weight_decay, graft=graft)
     require_between(1, pages_batch=pages_batch, pairs_batch=pairs_batch, clips_batch=clips_batch)
-    require_between(1, window_tokens=window_tokens, window_images=window_images, size=size, every=every)
+    require_between(1, window_tokens=window_tokens, window_images=window_images, pairs_tokens=pairs_tokens)
+    require_between(1, size=size, every=every)
     require_between(1, queries=queries, depth=depth, connector_width=connector_width, connector_heads=connector_heads)
     require_between(1, heads=heads, head_width=head_width, vocabulary=vocabulary)
     require_positive(rate=rate, lr=lr, backbone_lr=backbone_lr)
@@ -182,7 +185,7 @@ def pretrain(
     for name, (train, _) in sources.items():
         require_pictures(name, train)
     if made_pages > 1 and "pages" not in sources and "pairs" in sources:
-        made = [Interleaved([s[i] for i in range(len(s))], made_pages, seed=seed, end="") for s in sources["pairs"]]
+        made = [Interleaved(s, made_pages, seed=seed, end="") for s in sources["pairs"]]
         sources = {"pages": (made[0], made[1]), **sources}
     shares = {
         "pages": (pages_weight, pages_batch),
@@ -198,13 +201,13 @@ def pretrain(
     words.add([flamingo.END])
     seen = views_of(flip, colour, rate=rate, frames=frames)
     cut: View = partial(window, tokenizer=words, length=window_tokens, images=window_images)
-    views: dict[str, tuple[View, ...]] = {"pages": (cut, *seen)}
+    short: View = partial(beginning, tokenizer=words, length=pairs_tokens)
     changes = {
         name: Varied(
             flamingo.END,
             ahead=ahead if name == "pages" else 0.0,
             space=None if name == "pages" else space,
-            views=views.get(name, seen),
+            views=(cut if name == "pages" else short, *seen),
         )
         for name in sources
     }
@@ -213,7 +216,7 @@ def pretrain(
         for name, (train, _) in sources.items()
     }
     first = next(iter(sources))
-    still = Varied(flamingo.END, space=None if first == "pages" else 0.0, views=(cut,) if first == "pages" else ())
+    still = Varied(flamingo.END, space=None if first == "pages" else 0.0, views=(cut if first == "pages" else short,))
     arguments: dict[str, Any] = {
         "language": language,
         "vision": vision,

@@ -9,7 +9,7 @@
 Heads are of 128, feed-forward layers four times as wide; the encoder is an NFNet-F6.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import timm
 import torch
@@ -47,7 +47,7 @@ class Size:
     width: int
     heads: int
     every: int
-    paper: dict[str, float] = field(default_factory=dict)
+    paper: dict[str, float]
 
 
 SIZES = {

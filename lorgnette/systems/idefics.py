@@ -5,6 +5,7 @@ queries and keys perhaps normed, CLIP's class token among the patches, a resampl
 `<fake_token_around_image><image><fake_token_around_image>`, and looked at from `<image>` on.
 """
 
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
@@ -59,7 +60,7 @@ class IdeficsLayout(CrossLayout):
             if span.picture is None:
                 found.append(span)
             else:
-                found += [Span(span.tokens[:1]), Span(span.tokens[1:], picture=span.picture)]
+                found += [replace(span, tokens=span.tokens[:1], picture=None), replace(span, tokens=span.tokens[1:])]
         return found
 
 

@@ -6,13 +6,18 @@ import pytest
 import torch
 from conftest import built
 from torch import Tensor
-from transformers import LlamaConfig, LlamaForCausalLM, MambaConfig, MambaForCausalLM
+from transformers import (
+    GPTNeoConfig,
+    GPTNeoForCausalLM,
+    LlamaConfig,
+    LlamaForCausalLM,
+    MambaConfig,
+    MambaForCausalLM,
+)
 
 from lorgnette.errors import ConfigError
 from lorgnette.language import Cache, LanguageModel, packing
 from lorgnette.language.tiny import byte_tokenizer
-
-BY_ORDER = {"mpt"}  # ALiBi by the order of tokens, without explicit positions
 
 
 def close(ours: Tensor | None, theirs: Tensor | None) -> None:
@@ -80,8 +85,6 @@ def test_padding_changes_nothing(model: LanguageModel, tokens: Tensor) -> None:
     plain = model(model.embed(row))
     right = model(model.embed(torch.cat([row, pads], 1)))[:, :8]
     close(right, plain)
-    if model.name in BY_ORDER:
-        return
     mask = torch.ones(12, 12, dtype=torch.bool).tril()
     mask[:, :4] = False
     positions = torch.cat([torch.zeros(4, dtype=torch.long), torch.arange(8)])[None]
@@ -97,10 +100,6 @@ def test_padded_rows_continue_from_a_cache(model: LanguageModel, tokens: Tensor)
     mask = torch.ones(2, 3, 10, dtype=torch.bool).tril(7)
     mask[:, :, :7] &= (torch.arange(7) < lengths[:, None])[:, None]
     positions = lengths[:, None] + torch.arange(3)
-    if model.name in BY_ORDER:
-        with pytest.raises(ConfigError, match="places tokens by their order only"):
-            model(model.embed(more), positions=positions, mask=mask, cache=cache)
-        return
     hidden = model(model.embed(more), positions=positions, mask=mask, cache=cache)
     for i, length in enumerate(lengths):
         alone = model(model.embed(torch.cat([tokens[i : i + 1, :length], more[i : i + 1]], 1)))
@@ -115,10 +114,6 @@ def test_tree_equals_separate_rows(model: LanguageModel, tokens: Tensor, cached:
     positions = torch.cat([torch.arange(9), torch.arange(6, 9)])[None]
     mask = torch.ones(12, 12, dtype=torch.bool).tril()
     mask[9:, 6:9] = False
-    if model.name in BY_ORDER:
-        with pytest.raises(ConfigError, match="places tokens by their order only"):
-            model(model.embed(packed), positions=positions, mask=mask[None])
-        return
     if cached:
         _, cache = read(model, prefix)
         x = model.embed(packed[:, 6:])
@@ -196,7 +191,7 @@ def test_gradient_reaches_a_given_cache(model: LanguageModel, tokens: Tensor) ->
     assert all(t.grad is not None and t.grad.abs().sum() > 0 for pair in layers for t in pair)
 
 
-@pytest.mark.parametrize("family", ["gemma3", "gpt2", "bloom"])
+@pytest.mark.parametrize("family", ["gemma3", "gpt2", "bloom", "mpt"])
 def test_gradient_checkpointing_changes_no_gradient(family: str, tokens: Tensor) -> None:
     """What enters before a block is recomputed with it, and cached keys are not appended twice."""
     model = copy.deepcopy(built(family)).train()
@@ -237,10 +232,25 @@ def test_mistakes_are_named(tokens: Tensor) -> None:
         cache.fork(3)
     with pytest.raises(ConfigError, match="72 positions are more than the model's 64"):
         model(model.embed(tokens.repeat(1, 6)))
-    with pytest.raises(ConfigError, match="by their order"):
-        built("mpt")(built("mpt").embed(tokens), positions=torch.arange(12).flip(0).expand(2, -1))
     with pytest.raises(ConfigError, match="one number of rows"):
         Cache.of([(torch.zeros(1, 2, 3, 4), torch.zeros(1, 2, 5, 4))])
+
+
+def test_windows_by_the_order_of_tokens_are_told(tokens: Tensor) -> None:
+    """GPT-Neo's local blocks count tokens, whatever their positions are."""
+    kinds = {"attention_types": [[["global", "local"], 1]], "num_layers": 2, "window_size": 4}
+    config = GPTNeoConfig(vocab_size=300, hidden_size=16, num_heads=2, **kinds)
+    model = LanguageModel(GPTNeoForCausalLM(config).eval(), byte_tokenizer(), "neo")
+    with pytest.raises(ConfigError, match="by their order"):
+        model(model.embed(tokens), positions=torch.arange(12).flip(0).expand(2, -1))
+
+
+def test_alibi_in_bfloat16_is_that_of_short_distances(tokens: Tensor) -> None:
+    """Far into a text positions cannot be told apart in bfloat16, and distances can."""
+    model = copy.deepcopy(built("mpt")).to(torch.bfloat16)
+    mask = torch.ones(12, 12, dtype=torch.bool).tril().expand(2, -1, -1)
+    near, far = (logits(model, tokens, positions=(torch.arange(12) + k).expand(2, -1), mask=mask) for k in (0, 1000))
+    assert torch.equal(near, far)
 
 
 def test_models_without_keys_and_values_are_refused() -> None:

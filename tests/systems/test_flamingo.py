@@ -142,14 +142,16 @@ def test_clips_of_several_lengths_go_together(system):
 
 
 @torch.inference_mode()
-def test_words_that_look_at_all_pictures_see_each_of_them():
-    system = built(0.7, all_previous=True, only=0)
+@pytest.mark.parametrize("all_previous", [False, True])
+def test_words_see_no_picture_after_them_and_all_before_where_asked(all_previous):
+    system = built(0.7, all_previous=all_previous, only=0)
     pages = [Document((first, Text("One."), PICTURES[1], Text("Two."))) for first in (PICTURES[0], PICTURES[2])]
     told = [system(system.layout([page])) for page in pages]
     second = int((system.layout(pages[:1]).latest == 1).int().argmax())
     assert not torch.allclose(told[0][:, second:], told[1][:, second:], atol=1e-4)
     before = [system(system.layout([Document((PICTURES[0], Text("One."), p))])) for p in PICTURES[1:3]]
     assert torch.equal(before[0][:, :second], before[1][:, :second]), "a later picture changes nothing"
+    assert not torch.allclose(before[0][:, second:], before[1][:, second:], atol=1e-4), "and is seen from then on"
 
 
 @torch.inference_mode()
@@ -176,8 +178,11 @@ def test_segments_hold_every_looking_word_once():
     pictures = torch.tensor([[-1, 0, 0, 2, 2, 2], [1, 1, -1, -1, 1, 0]])
     segments = Segments.of(pictures)
     assert sorted(segments.looking.tolist()) == (pictures.flatten() >= 0).nonzero()[:, 0].tolist()
-    assert segments.words.flatten()[segments.places].tolist() == segments.looking.tolist()
-    group = segments.places // segments.words.shape[1]
+    names = torch.arange(12.0)[:, None]
+    laid = segments.grouped(names[segments.looking])
+    assert laid.shape == (*segments.shape, 1) == (4, 3, 1)
+    assert laid.flatten()[segments.places].tolist() == segments.looking.tolist()
+    group = segments.places // segments.shape[1]
     assert segments.pictures[group, 0].tolist() == pictures.flatten()[segments.looking].tolist()
     assert Segments.of(torch.full((2, 3), -1)) is None
 
@@ -188,7 +193,10 @@ def test_a_gated_layer_asks_no_tensor_for_its_values():
     seen = here[..., None] == torch.arange(3)
     for segments in (Segments.of(here), Segments.of_several(torch.tensor([[0, 1, 2]] * 2), seen)):
         assert segments is not None
-        told = {name: value if value is None else value.to("meta") for name, value in vars(segments).items()}
+        told = {
+            name: value.to("meta") if isinstance(value, torch.Tensor) else value
+            for name, value in vars(segments).items()
+        }
         layer = GatedCrossAttention(8, 6, heads=2, head_width=4).to("meta")
         pictures = layer.keys_values(torch.empty(3, 5, 6, device="meta"))
         assert layer(torch.empty(2, 4, 8, device="meta"), pictures, Segments(**told)).shape == (2, 4, 8)

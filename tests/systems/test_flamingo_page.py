@@ -2,6 +2,7 @@
 
 import inspect
 import json
+import math
 import re
 from pathlib import Path
 
@@ -59,7 +60,9 @@ def test_open_flamingo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: 
     assert all(torch.equal(tensor, first[name]) for name, tensor in again.items())
 
 
-def test_pages_scenes_and_clips(tmp_path: Path, made_manual: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_pages_scenes_and_clips(
+    tmp_path: Path, made_manual: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     monkeypatch.chdir(tmp_path)
     changes = {
         "/usr/share/gimp/2.0/help/en": str(made_manual),
@@ -68,7 +71,14 @@ def test_pages_scenes_and_clips(tmp_path: Path, made_manual: Path, monkeypatch: 
         "batch=16, steps=60, queries=16": "batch=4, steps=2, queries=2, depth=1, connector_width=24, "
         "vision='tiny-random', language='tiny-random', size=32",
     }
-    exec(adjusted("runs/manual", changes), {})
+    names: dict[str, object] = {}
+    exec(adjusted("train(adapt", changes), names)
+    exec(adjusted("nats(system", {}), names)
+    told = [
+        line.split() for line in capsys.readouterr().out.splitlines() if line.split()[0] in ("pages", "pairs", "clips")
+    ]
+    assert [name for name, *_ in told] == ["pages", "pairs", "clips"]
+    assert all(len(figures) == 5 and all(map(math.isfinite, map(float, figures))) for _, *figures in told)
     told = json.loads(Path("runs/manual/run.json").read_text())["run"]["data"]
     assert {name: stream["documents"] for name, stream in told.items()} == {"pages": 9, "pairs": 8, "clips": 4}
     assert Path("runs/manual/checkpoint/model.safetensors").is_file()

@@ -14,7 +14,7 @@ from torch.optim.optimizer import register_optimizer_step_pre_hook
 
 from lorgnette.data.chunks import AHEAD, Varied, chunked
 from lorgnette.document import Document, Image, Text, Video
-from lorgnette.errors import CheckpointError, ConfigError
+from lorgnette.errors import CheckpointError, ConfigError, DataError
 from lorgnette.fusion import stream
 from lorgnette.incontext.decoding import Decoding
 from lorgnette.incontext.engine import Engine
@@ -259,6 +259,8 @@ def test_chunks() -> None:
     pair = chunked(pairs(1)[0], "<E>")
     assert [part.text if isinstance(part, Text) else "*" for part in pair.parts] == ["*", "thing 0", "<E>"]
     assert chunked(Document((), key="none"), "<E>").parts == ()
+    with pytest.raises(DataError, match="odd: a text holds <E>, which ends what is said of a picture"):
+        chunked(Document((picture(0), Text("one <E> more", 1.0)), key="odd"), "<E>")
 
 
 def test_what_varies_is_drawn_at_its_rate() -> None:
@@ -278,6 +280,15 @@ def test_the_papers_recipe(tmp_path: Path) -> None:
     """Weights, decay and rates of appendix B, on tiny parts."""
     sources = {"pages": (pages(6), pages(2)), "pairs": (pairs(12), pairs(4)), "clips": (clips(4), clips(2))}
     made = pretrain(**(TINY | {"connector_heads": 2, "head_width": 8, "heads": 2, "steps": 2}), sources=sources)
+    defaults = {name: given.default for name, given in inspect.signature(pretrain).parameters.items()}
+    paper = {
+        "pages_batch": 256, "pairs_batch": 512, "clips_batch": 64, "more_pairs_weight": 0.2, "steps": 500_000,
+        "lr": 1e-4, "ahead": 0.5, "space": 0.5, "flip": 0.5, "window_tokens": 256, "window_images": 5,
+        "pairs_tokens": 64, "size": 320, "fit": "pad", "queries": 64, "depth": 6, "connector_width": 1536,
+        "connector_heads": 16, "heads": 16, "head_width": 128, "frames": 8, "rate": 1.0, "every": 1, "gate": True,
+        "dense": True, "all_previous": False, "turns": False, "vision": "nfnet_f6", "vocabulary": None,
+    }  # fmt: skip
+    assert {name: defaults[name] for name in paper} == paper
     assert {name: stream.weight for name, stream in made.data.items()} == {"pages": 1.0, "pairs": 0.2, "clips": 0.03}
     assert (made.clip, made.schedule.kind, made.schedule.warmup) == (1.0, "constant", 5000)
     decay = {pattern: getattr(rule, "weight_decay", None) for pattern, rule in made.policy.items()}
@@ -302,6 +313,7 @@ def test_what_is_asked_for_arrives() -> None:
     }  # fmt: skip
     rates = {"lr": 0.5, "backbone_lr": 0.25, "weight_decay": 0.75, "schedule": "linear", "warmup": 7}
     varied = {"ahead": 1.0, "space": 1.0, "flip": 0.0, "colour": 0.0, "window_tokens": 9, "window_images": 2}
+    varied |= {"pairs_tokens": 3}
     batches = {"pages_batch": 2, "pairs_batch": 3, "clips_batch": 4}
     learning = {"learn_vision": True, "learn_language": True}
     sources = {"pages": pages(6), "pairs": pairs(12), "more_pairs": pairs(8), "clips": clips(5)}
@@ -322,7 +334,37 @@ def test_what_is_asked_for_arrives() -> None:
     shown = page.augment(page.source[0], np.random.default_rng(0))
     assert shown.meta[AHEAD]
     assert sum(isinstance(part, Image) for part in shown.parts) <= 2
-    assert pair.augment(pair.source[0], np.random.default_rng(0)).parts[1].text.startswith(" ")
+    told = pair.augment(pair.source[0], np.random.default_rng(0)).parts[1].text
+    assert told == " thi", "three tokens, which are bytes here, and a space before them"
+
+
+class Torn:
+    """Pairs of which one cannot be read."""
+
+    def __init__(self, count: int) -> None:
+        self.pairs = pairs(count)
+
+    def __len__(self) -> int:
+        return len(self.pairs)
+
+    def __getitem__(self, i: int, /) -> Document:
+        if self.pairs[i].key == "p3":
+            raise DataError("torn", where="p3")
+        return self.pairs[i]
+
+
+def test_a_broken_pair_ends_nothing(tmp_path: Path) -> None:
+    """Neither the first ids that are told, nor pages made of pairs, nor training: it is left out and counted."""
+    sources = {"pairs": (Torn(12), pairs(4))}
+    made = adapt(**(TINY | {"sources": sources, "batch": 8, "vocabulary": 200, "made_pages": 2, "steps": 6}))
+    pages = made.data["pages"].source
+    read = [pages[i] for i in range(12) if i != 3]
+    assert all("p3" not in page.key.split("+") for page in read)
+    with pytest.raises(DataError, match="p3: torn"):
+        pages[3]
+    train(replace(made, max_broken=0.9), tmp_path)
+    told = json.loads((tmp_path / "state" / "state.json").read_text())["broken"]
+    assert told == {"pages": [3], "pairs": [3]}
 
 
 def test_a_graft_trains_and_comes_back(tmp_path: Path) -> None:
@@ -370,9 +412,9 @@ SHARE, SOME, MORE = "Give a number from 0 to 1.", "Give 1 or more.", "Give 0 or 
         *(({name: wrong}, f"{name}: it is {wrong}. {SHARE}")
           for name in ("ahead", "space", "flip", "colour") for wrong in (-0.1, 1.5, float("nan"))),
         *(({name: 0}, f"{name}: it is 0. {SOME}")
-          for name in ("window_tokens", "window_images", "every", "queries", "depth", "connector_width", "heads",
-                       "size", "connector_heads", "head_width", "pages_batch", "pairs_batch", "clips_batch",
-                       "vocabulary")),
+          for name in ("window_tokens", "window_images", "pairs_tokens", "every", "queries", "depth",
+                       "connector_width", "heads", "size", "connector_heads", "head_width", "pages_batch",
+                       "pairs_batch", "clips_batch", "vocabulary")),
         *(({name: -1}, f"{name}: it is -1. {MORE}") for name in ("frames", "graft", "made_pages")),
         ({"weight_decay": -0.1}, f"weight_decay: it is -0.1. {MORE}"),
         *(({name: wrong}, f"{name}: it is {wrong}. Give a number above 0.")

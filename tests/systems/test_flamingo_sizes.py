@@ -41,7 +41,16 @@ def test_a_plan_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
     main(["plan", "flamingo.3B", "--devices", "8"])
     told = capsys.readouterr().out
     assert "Flamingo-3B" in told
-    assert "435M" in told
+    rows = {line.split()[0]: line.split()[1:] for line in told.splitlines() if line.strip()}
+    # 24 layers with a norm, 2048 x 2048 queries and outputs, keys and values of 1536 and two maps to 4 x 2048
+    learnt = 24 * (2 * 2 * 2048 + 2 * 1536 + 2 * 2048 * 2048 + 2 * 1536 * 2048 + 8 * 2048 * 2048 + 2)
+    assert rows["fusion"][:3] == [f"{learnt / 1e9:.2f}B", "0", "1.2B"]
+    assert rows["vision"][:3] == ["0", "435M", "435M"]
+    gib = 4 * learnt / 2**30
+    assert rows["fusion"][3:9:2] == [f"{gib:.2f}", f"{gib:.2f}", f"{2 * gib:.2f}"], "weights, gradients, moments"
+    forward, backward = (float(rows["fusion"][k].rstrip("B")) for k in (9, 10))
+    assert forward * 1e9 > 2 * (learnt - 24 * 2 * 1536 * 2048), "of a text position: all but keys and values"
+    assert backward == pytest.approx(2 * forward, rel=0.01), "inputs and weights"
     assert "It fits" in told
 
 

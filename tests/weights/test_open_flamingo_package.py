@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor
-from transformers import AutoModelForCausalLM, GPTNeoXConfig, LlamaConfig, OPTConfig, PreTrainedModel
+from transformers import AutoModelForCausalLM, GPTNeoXConfig, LlamaConfig, MptConfig, OPTConfig, PreTrainedModel
 
 from lorgnette.language import LanguageModel
 from lorgnette.language.tiny import byte_tokenizer
@@ -29,8 +29,14 @@ LANGUAGES = {
     "llama, tied": LlamaConfig(intermediate_size=48, tie_word_embeddings=True, **SIZES),
     "opt": OPTConfig(ffn_dim=48, word_embed_proj_dim=32, max_position_embeddings=64, **SIZES),
     "neox": GPTNeoXConfig(intermediate_size=48, max_position_embeddings=64, tie_word_embeddings=False, **SIZES),
+    "mpt": MptConfig(vocab_size=264, d_model=32, n_heads=4, n_layers=4, max_seq_len=64),
 }
-PATHS = {"llama": "model.layers", "opt": "model.decoder.layers", "neox": "gpt_neox.layers"}
+PATHS = {
+    "llama": "model.layers",
+    "opt": "model.decoder.layers",
+    "neox": "gpt_neox.layers",
+    "mpt": "transformer.blocks",
+}
 
 
 @pytest.fixture(scope="module")

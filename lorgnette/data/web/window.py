@@ -63,6 +63,30 @@ def window(
     return replace(document, parts=chosen)
 
 
+def beginning(document: Document, rng: np.random.Generator, tokenizer: Cuts, length: int = 64) -> Document:
+    """The document with the first `length` tokens of its texts, cut as `window` cuts; nothing is drawn.
+
+    Pictures and clips stay where text before them does; one with none before it always does.
+    """
+    parts: list[Part] = []
+    left = length
+    for part in document.parts:
+        if not isinstance(part, Text):
+            parts += [part] if left else []
+            continue
+        ends = tokenizer.ends(part.text)
+        cut = min(left, len(ends))
+        while cut and len(tokenizer.encode(part.text[: ends[cut - 1]])) > left:
+            cut -= 1
+        if cut == len(ends):
+            parts.append(part)
+            left -= cut
+            continue
+        parts += [replace(part, text=part.text[: ends[cut - 1]])] if cut else []
+        left = 0
+    return replace(document, parts=tuple(parts))
+
+
 def _start(parts: tuple[Part, ...], places: list[int], total: int, length: int, rng: np.random.Generator) -> int:
     """The first token of a window, drawn uniformly from those whose window holds a picture."""
     holds = np.zeros(max(1, total - length + 1), dtype=bool)

@@ -13,7 +13,7 @@ from tokenizers import Tokenizer as Raw
 from tokenizers import models, pre_tokenizers, processors
 from transformers import PreTrainedTokenizerFast
 
-from lorgnette.data.web.window import window
+from lorgnette.data.web.window import beginning, window
 from lorgnette.document import Document, Image, Part, Text, Video
 from lorgnette.errors import ConfigError
 from lorgnette.language import Tokenizer
@@ -166,3 +166,19 @@ def test_a_clip_counts_as_a_picture() -> None:
     document = Document((Text(text[:10], 1.0), Video(b""), Text(text[10:], 1.0)))
     starts = {text.index(draw(document, seed, 4).text) for seed in range(100)}
     assert starts == {7, 8, 9, 10}, "a window holds the clip"
+
+
+def test_the_beginning_of_a_pair() -> None:
+    """Whole where it is short; else its first tokens, and what is shown before them."""
+    tokenizer, rng = byte_tokenizer(), np.random.default_rng(0)
+    shown = Image(np.zeros((2, 2, 3), np.uint8))
+    pair = Document((shown, Text("Is it? "), Text("It is.", 1.0)), key="a")
+    assert beginning(pair, rng, tokenizer, 13).parts == pair.parts
+    cut = beginning(pair, rng, tokenizer, 9)
+    assert cut.parts == (shown, Text("Is it? "), Text("It", 1.0))
+    assert beginning(pair, rng, tokenizer, 7).parts == (shown, Text("Is it? "))
+    assert beginning(Document((Text("One two."), shown)), rng, tokenizer, 3).parts == (Text("One"),)
+    assert beginning(Document((shown, Text("a\u00e9"))), rng, tokenizer, 2).parts == (shown, Text("a")), (
+        "no half characters"
+    )
+    assert rng.bit_generator.state == np.random.default_rng(0).bit_generator.state, "nothing is drawn"
