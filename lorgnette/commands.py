@@ -16,7 +16,7 @@ from lorgnette.errors import ConfigError
 from lorgnette.evaluation.binding import concept_binding
 from lorgnette.evaluation.captioning import captioning
 from lorgnette.evaluation.fast_vqa import fast_vqa
-from lorgnette.evaluation.floors import constant, nearest, pixels
+from lorgnette.evaluation.floors import Features, constant, nearest, pixels, remembered
 from lorgnette.evaluation.items import counted, documents
 from lorgnette.evaluation.made import command_line, made
 from lorgnette.evaluation.questions import CAPITAL, CONTINENT, CURRENCY, KEYWORD, KIND, answered, questions
@@ -143,9 +143,9 @@ def evaluate(
     results = ask_all(answering(system, batch=batch), both, folder, model)
     if processes()[0]:
         return
-    lines = []
+    lines, raw = [], remembered(pixels)
     for (k, asked), seen, blind in zip(tasks, results[::2], results[1::2], strict=True):
-        floors = _floors(task, asked, support, common=data != "emoji")
+        floors = _floors(task, asked, support, raw, common=data != "emoji")
         lines.append(Line(f"{task}, {counted(k, 'shot')}", seen, (replace(blind, name="test-blind"), *floors), k))
     typed = command_line("evaluate", evaluate, given)
     conclude(lines, folder, made(lines, command=typed, arguments=given, model=run, seeds={"items": seed}), by=by)
@@ -237,8 +237,8 @@ def _heeded(task: TaskName, options: Sequence[str]) -> None:
             raise ConfigError("this task has no use for it", where=task, field=option, fix="Leave it out.")
 
 
-def _floors(task: TaskName, asked: Task, support: Source, *, common: bool) -> list[Result]:
-    """The nearest picture by pixels; `common` adds the commonest answer, where captions repeat as they like."""
+def _floors(task: TaskName, asked: Task, support: Source, raw: Features, *, common: bool) -> list[Result]:
+    """The nearest picture by pixels, `raw`; `common` adds the commonest answer, where captions repeat as they like."""
     if task in ("fast-vqa", "fast-vqa-names"):
         return []  # no single picture, however near, says where a thing is
     shelf: list[Document] = []  # names are bound by an item's own examples
@@ -246,5 +246,5 @@ def _floors(task: TaskName, asked: Task, support: Source, *, common: bool) -> li
         shelf = documents(support)
     elif task in QUESTIONS:
         shelf = answered(support, QUESTIONS[task])
-    found = [nearest(asked, pixels, shelf, name="pixel neighbour")]
+    found = [nearest(asked, raw, shelf, name="pixel neighbour")]
     return [*found, constant(asked)] if task == "captions" and common else found

@@ -30,7 +30,7 @@ from lorgnette.evaluation.binding import concept_binding
 from lorgnette.evaluation.captioning import captioning
 from lorgnette.evaluation.curves import Curve, Series
 from lorgnette.evaluation.episodes import Level
-from lorgnette.evaluation.floors import directions, nearest, pixels, probe
+from lorgnette.evaluation.floors import directions, nearest, pixels, probe, remembered
 from lorgnette.evaluation.items import counted
 from lorgnette.evaluation.made import command_line, made
 from lorgnette.evaluation.questions import KIND, answered, questions
@@ -139,7 +139,7 @@ def measure(system: Frozen, taught: Lesson, scale: Scale, seed: int) -> list[Lin
     def encoder(picture: Image) -> np.ndarray:
         return store[picture.digest][0].numpy()
 
-    angles = directions(encoder)
+    raw, angles = remembered(pixels), directions(encoder)
 
     def blind(task: Task, *, open_ended: bool = True) -> Result:
         return evaluate(engine, replace(task, blind=True), open_ended=open_ended, name="test-blind")
@@ -148,7 +148,7 @@ def measure(system: Frozen, taught: Lesson, scale: Scale, seed: int) -> list[Lin
     named = captioning(taught.test, limit=scale.queries, max_tokens=8, seed=seed, name="captions/known concepts")
     floors = [
         blind(named),
-        nearest(named, pixels, shelf, name="pixel neighbour"),
+        nearest(named, raw, shelf, name="pixel neighbour"),
         nearest(named, angles, shelf, name="encoder neighbour"),
         probe(named, encoder, shelf),
     ]
@@ -156,7 +156,7 @@ def measure(system: Frozen, taught: Lesson, scale: Scale, seed: int) -> list[Lin
     fresh = captioning(taught.unseen, limit=scale.new_queries, max_tokens=8, seed=seed, name="captions/new concepts")
     floors = [
         blind(fresh),
-        nearest(fresh, pixels, shelf, name="pixel neighbour"),
+        nearest(fresh, raw, shelf, name="pixel neighbour"),
         nearest(fresh, angles, shelf, name="encoder neighbour"),
         probe(fresh, encoder, shelf),
     ]
@@ -166,7 +166,7 @@ def measure(system: Frozen, taught: Lesson, scale: Scale, seed: int) -> list[Lin
         floors = [blind(asked, open_ended=shots == 3)]
         kinds = answered(taught.plain, KIND)
         floors += [
-            nearest(asked, pixels, kinds, name="pixel neighbour"),
+            nearest(asked, raw, kinds, name="pixel neighbour"),
             nearest(asked, angles, kinds, name="encoder neighbour"),
         ]
         said = evaluate(engine, asked, open_ended=shots == 3)
@@ -189,7 +189,7 @@ def measure(system: Frozen, taught: Lesson, scale: Scale, seed: int) -> list[Lin
             # Calibrated, a blind choice is chance by construction; without, it says what the prompt alone gives away.
             floors = [
                 blind(replace(bound, calibrated=False), open_ended=shots == 3),
-                nearest(bound, pixels, name="pixel neighbour"),
+                nearest(bound, raw, name="pixel neighbour"),
                 nearest(bound, angles, name="encoder neighbour"),
             ]
             said = evaluate(engine, bound, open_ended=shots == 3)

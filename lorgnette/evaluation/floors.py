@@ -25,6 +25,18 @@ def pixels(picture: Image) -> Float[ndarray, "d"]:
     return np.asarray(small, dtype=np.float32).ravel() / 255
 
 
+def remembered(features: Features) -> Features:
+    """The same features, asked once for each picture, for several tasks about the same ones."""
+    known: dict[str, Float[ndarray, " d"]] = {}
+
+    def told(picture: Image) -> Float[ndarray, "d"]:
+        if (vector := known.get(picture.digest)) is None:
+            vector = known[picture.digest] = features(picture)
+        return vector
+
+    return told
+
+
 def directions(features: Features) -> Features:
     """The same features scaled to length 1, so that distances compare angles: what a frozen encoder's want."""
 

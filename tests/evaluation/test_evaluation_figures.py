@@ -96,6 +96,19 @@ def test_pixels_find_the_nearest_example(task: Task) -> None:
     assert useless.value("choice") < 1
 
 
+def test_pictures_are_asked_for_their_features_once(task: Task) -> None:
+    asked: list[str] = []
+
+    def noted(picture: Image) -> np.ndarray:
+        asked.append(picture.digest)
+        return floors.pixels(picture)
+
+    once = floors.remembered(noted)
+    first, again = (floors.nearest(task, once, name="pixels") for _ in range(2))
+    assert len(asked) == len(set(asked)) > 0
+    assert first.records == again.records == floors.nearest(task, floors.pixels, name="pixels").records
+
+
 def test_nearest_training_picture_names_what_it_knows(pool: Documents, queries: Documents) -> None:
     asked = captioning(queries, ways=5)
     known = floors.nearest(asked, floors.directions(floors.pixels), pool, name="pixels")

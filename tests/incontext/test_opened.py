@@ -25,7 +25,21 @@ def kept(made: foreign_models.Made, folder: Path, shard: str = "5GB") -> Path:
     return folder
 
 
-def test_any_model_of_transformers_is_asked_by_the_commands(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.fixture(scope="module")
+def captions(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A table of forty pictures with a caption each: the embedded ones are far more than is asked here."""
+    folder = tmp_path_factory.mktemp("captions")
+    rng = np.random.default_rng(0)
+    for i in range(40):
+        PIL.Image.fromarray(rng.integers(0, 255, (24, 24, 3), dtype=np.uint8)).save(folder / f"{i}.png")
+    rows = [json.dumps({"image": f"{i}.png", "caption": f"a thing {i % 5}"}) for i in range(40)]
+    (folder / "captions.jsonl").write_text("\n".join(rows))
+    return str(folder / "captions.jsonl")
+
+
+def test_any_model_of_transformers_is_asked_by_the_commands(
+    tmp_path: Path, captions: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     folder = kept(foreign_models.llava(), tmp_path / "llava")
     system, identity = opened(folder)
     assert isinstance(system, TransformersModel)
@@ -39,6 +53,8 @@ def test_any_model_of_transformers_is_asked_by_the_commands(tmp_path: Path, caps
             str(folder),
             "--task",
             "captions",
+            "--data",
+            captions,
             "--shots",
             "0",
             "1",
@@ -62,12 +78,13 @@ def test_idefics_becomes_our_flamingo(tmp_path: Path) -> None:
     assert isinstance(answering(system), Engine)
 
 
-def test_a_model_in_shards_is_told_by_all_of_them(tmp_path: Path) -> None:
+def test_a_model_in_shards_is_told_by_all_of_them(tmp_path: Path, captions: str) -> None:
     folder = kept(foreign_models.llava(), tmp_path / "llava", "20KB")
     shards = sorted(folder.glob("*.safetensors"))
     assert len(shards) > 1
     out = tmp_path / "out"
-    main(["evaluate", str(folder), "--task", "captions", "--shots", "0", "--limit", "2", "--out", str(out)])
+    asked = ["--task", "captions", "--data", captions, "--shots", "0", "--limit", "2"]
+    main(["evaluate", str(folder), *asked, "--out", str(out)])
     told = json.loads((out / "results.json").read_text())["made"]["model"]
     assert told["model_type"] == "llava"
     assert identity(folder) == told
@@ -75,12 +92,14 @@ def test_a_model_in_shards_is_told_by_all_of_them(tmp_path: Path) -> None:
     assert identity(folder)["sha256"] != told["sha256"]
 
 
-def test_results_of_a_hub_name_do_not_stand_in_its_way(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_results_of_a_hub_name_do_not_stand_in_its_way(
+    tmp_path: Path, captions: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(tmp_path)
     folder = kept(foreign_models.llava(), tmp_path / "cache")
     monkeypatch.setattr(hub, "fetch", lambda *given, **named: folder)
     for _ in range(2):
-        main(["evaluate", "org/model", "--task", "captions", "--shots", "0", "--limit", "2"])
+        main(["evaluate", "org/model", "--task", "captions", "--data", captions, "--shots", "0", "--limit", "2"])
     assert not (tmp_path / "org").exists()
     assert (tmp_path / "runs/org--model/evaluation/results.json").is_file()
 
