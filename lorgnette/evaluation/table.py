@@ -4,6 +4,7 @@ import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -60,6 +61,25 @@ class Line:
     floors: tuple[Result, ...] = ()
     shots: int | None = None
 
+    @cached_property
+    def rows(self) -> list["Row"]:
+        """Of every measure, with its intervals, which are drawn once: tables, report and files show the same."""
+        return [
+            Row(
+                self.label,
+                self.result.task.name,
+                name,
+                str(measure),
+                len(self.result.records),
+                _figure(self.result, name),
+                (
+                    *_chance(self.result, name),
+                    *(_floor(self.result, floor, name) for floor in self.floors if floor.has(name)),
+                ),
+            )
+            for name, measure in self.result.measures.items()
+        ]
+
 
 @dataclass(frozen=True)
 class Row:
@@ -80,22 +100,7 @@ class Row:
 
 def rows(lines: Sequence[Line]) -> list[Row]:
     """The rows of a table. Chance is a floor of choices; an open-ended answer has none."""
-    return [
-        Row(
-            line.label,
-            line.result.task.name,
-            name,
-            str(measure),
-            len(line.result.records),
-            _figure(line.result, name),
-            (
-                *_chance(line.result, name),
-                *(_floor(line.result, floor, name) for floor in line.floors if floor.has(name)),
-            ),
-        )
-        for line in lines
-        for name, measure in line.result.measures.items()
-    ]
+    return [row for line in lines for row in line.rows]
 
 
 def legend(lines: Sequence[Line]) -> str:
