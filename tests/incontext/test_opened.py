@@ -7,6 +7,8 @@ import foreign_models
 import numpy as np
 import PIL.Image
 import pytest
+import transformers
+from packaging.version import Version
 
 from lorgnette import hub
 from lorgnette.asking import answering, opened
@@ -15,7 +17,12 @@ from lorgnette.errors import CheckpointError
 from lorgnette.evaluation.made import identity
 from lorgnette.incontext.engine import Engine
 from lorgnette.incontext.foreign import TransformersModel
+from lorgnette.incontext.foreign.model import OLDEST
 from lorgnette.systems.idefics import Idefics
+
+later = pytest.mark.skipif(
+    Version(transformers.__version__).release < OLDEST, reason="it needs a later transformers, and says so"
+)
 
 
 def kept(made: foreign_models.Made, folder: Path, shard: str = "5GB") -> Path:
@@ -37,6 +44,7 @@ def captions(tmp_path_factory: pytest.TempPathFactory) -> str:
     return str(folder / "captions.jsonl")
 
 
+@later
 def test_any_model_of_transformers_is_asked_by_the_commands(
     tmp_path: Path, captions: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -78,6 +86,7 @@ def test_idefics_becomes_our_flamingo(tmp_path: Path) -> None:
     assert isinstance(answering(system), Engine)
 
 
+@later
 def test_a_model_in_shards_is_told_by_all_of_them(tmp_path: Path, captions: str) -> None:
     folder = kept(foreign_models.llava(), tmp_path / "llava", "20KB")
     shards = sorted(folder.glob("*.safetensors"))
@@ -92,6 +101,7 @@ def test_a_model_in_shards_is_told_by_all_of_them(tmp_path: Path, captions: str)
     assert identity(folder)["sha256"] != told["sha256"]
 
 
+@later
 def test_results_of_a_hub_name_do_not_stand_in_its_way(
     tmp_path: Path, captions: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
