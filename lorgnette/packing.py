@@ -17,11 +17,12 @@ def pack(batch: Batch, queries: int = 0, length: int = 0) -> Batch:
 
     Args:
         queries: Q, positions that a picture takes; 0 where pictures take none.
-        length: of a row; 0 is that of the longest document.
+        length: of every row, so that all batches have one width; 0 is that of the longest document, less what no row
+            fills. Where a document is longer, the rows are as long.
     """
     counts = batch.valid.sum(1).tolist()
     rows = _fitted(counts, max(length, *counts))
-    many = max(sum(counts[b] for b in row) for row in rows)
+    many = max(length, *(sum(counts[b] for b in row) for row in rows))
     seen = [int(count) for count in (batch.media >= 0).sum(1)]
 
     def joined(values: Tensor, fill: int, shifts: Sequence[int] | None = None) -> Tensor:

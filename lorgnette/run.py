@@ -121,6 +121,7 @@ class Run:
         turns: streams take turns, one to an update: the ablation of adding up their gradients ("round robin").
         accumulate: parts a batch is cut into, to save memory; their losses are averaged by the weight of their tokens.
         pack: lay short documents side by side in a row instead of padding each to the longest; the loss is the same.
+        pack_length: positions of every row then, so that batches have one width; 0 is as many as the longest has.
         precision: "bf16" runs the forward pass under autocast.
         gradient_checkpointing: the language model recomputes its blocks in backward, to save memory.
         validation: documents for a validation loss, under the first stream's objective and batch size.
@@ -156,6 +157,7 @@ class Run:
     turns: bool = False
     accumulate: int = 1
     pack: bool = False
+    pack_length: int = 0
     precision: Literal["fp32", "bf16"] = "fp32"
     gradient_checkpointing: bool = False
     seed: int = 0
@@ -190,6 +192,9 @@ class Run:
         problem = f"the objective of {', '.join(whole)} compares all documents of a batch"
         require(self.accumulate == 1 or not whole, "accumulate", problem, "Leave it at 1, and take a smaller batch.")
         require(self.precision in ("fp32", "bf16"), "precision", f"{self.precision!r} is not fp32 or bf16")
+        require_between(0, pack_length=self.pack_length)
+        problem = f"rows of {self.pack_length} positions, and nothing is packed"
+        require(self.pack or not self.pack_length, "pack_length", problem, "Ask for packing, too.")
         require(self.clip is None or self.clip > 0, "clip", f"a largest norm of {self.clip}", "None does not clip.")
         require(0 <= self.max_broken <= 1, "max_broken", f"{self.max_broken} is not a share from 0 to 1")
         require(self.workers >= 0, "workers", f"{self.workers} processes", "0 reads in threads.")
@@ -219,6 +224,7 @@ class Run:
             "turns",
             "accumulate",
             "pack",
+            "pack_length",
             "precision",
             "gradient_checkpointing",
             "seed",

@@ -120,7 +120,7 @@ def test_every_token_stands_once_in_a_row_that_is_long_enough(counts: list[int],
     packed = pack(batch, length=length)
     assert packed.documents is not None
     assert sorted(packed.tokens[packed.valid].tolist()) == sorted(tokens[valid].tolist())
-    assert packed.tokens.shape[1] <= max(length, longest)
+    assert packed.tokens.shape[1] == length if length >= longest else packed.tokens.shape[1] <= longest
     assert packed.size == len(counts) >= len(packed.tokens)
     assert torch.equal(packed.valid, packed.documents >= 0)
     for row, documents in zip(packed.tokens, packed.documents, strict=True):
@@ -138,15 +138,19 @@ def test_a_run_trains_on_shared_rows_and_says_how_much_is_padding(tmp_path: Path
     options: dict[str, Any] = {"sources": {"pages": (documents, documents[:3])}, "pages_batch": 8, "steps": 2}
     options |= {"warmup": 1, "validate_every": 1} | TINY | SMALL
     padding, losses = [], []
-    for shared in (False, True):
-        folder = tmp_path / str(shared)
-        train(pretrain(**options, pack=shared), folder, device="cpu")
+    for shared, length in ((False, 0), (True, 0), (True, 96)):
+        folder = tmp_path / f"{shared}-{length}"
+        train(pretrain(**options, pack=shared, pack_length=length), folder, device="cpu")
         records = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
         padding.append(next(record["pages/padding"] for record in records if "pages/padding" in record))
         losses += [[record["validation/loss"] for record in records if "validation/loss" in record]]
         assert json.loads((folder / "run.json").read_text())["run"]["pack"] is shared
     assert padding[1] < padding[0] / 2
+    assert 0 < padding[2] < 1
     assert losses[0] == pytest.approx(losses[1], abs=1e-4)
+    assert losses[0] == pytest.approx(losses[2], abs=1e-4)
+    with pytest.raises(ConfigError, match="pack_length: rows of 96 positions, and nothing is packed"):
+        pretrain(**options, pack_length=96)
 
 
 def test_a_system_of_pairs_of_rows_refuses(tmp_path: Path) -> None:

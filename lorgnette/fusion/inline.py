@@ -47,9 +47,9 @@ class InlineLayout(Layout):
             )
         return spans
 
-    def packed(self, documents: Sequence[Document]) -> Batch:
+    def packed(self, documents: Sequence[Document], length: int = 0) -> Batch:
         """As a call, with several documents in a row (`packing.pack`); to be read at `apart`'s positions and mask."""
-        return pack(self(documents), self.queries)
+        return pack(self(documents), self.queries, length)
 
     def picture(self, part: Image | Video) -> Span:
         """What a picture becomes: its embeddings' places."""

@@ -82,6 +82,7 @@ def pretrain(
     clip: float | None = 1.0,
     accumulate: int = 1,
     pack: bool = False,
+    pack_length: int = 0,
     autocast: bool = False,
     gradient_checkpointing: bool = False,
     steps: int = 500_000,
@@ -149,6 +150,7 @@ def pretrain(
         clip: largest norm of the gradient.
         accumulate: parts that a batch is cut into, to save memory.
         pack: lay short documents side by side in a row, instead of padding each to the longest.
+        pack_length: positions of every row then; 0 is as many as the longest has.
         autocast: compute in bfloat16 where that is safe.
         gradient_checkpointing: compute the language model's blocks again in backward, to save memory.
         steps: updates.
@@ -271,6 +273,7 @@ def pretrain(
         turns=turns,
         accumulate=accumulate,
         pack=pack,
+        pack_length=pack_length,
         precision="bf16" if autocast else "fp32",
         gradient_checkpointing=gradient_checkpointing,
         seed=seed,

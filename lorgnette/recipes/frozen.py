@@ -52,6 +52,7 @@ def pretrain(
     batch: int = 128,
     accumulate: int = 1,
     pack: bool = False,
+    pack_length: int = 0,
     autocast: bool = False,
     gradient_checkpointing: bool = False,
     steps: int = 20_000,
@@ -90,6 +91,7 @@ def pretrain(
         batch: captions per step.
         accumulate: parts that a batch is cut into, to save memory.
         pack: lay short documents side by side in a row, instead of padding each to the longest.
+        pack_length: positions of every row then; 0 is as many as the longest has.
         autocast: compute in bfloat16 where that is safe; for GPUs, and processors that multiply it natively.
         gradient_checkpointing: compute the language model's blocks again in backward, to save memory.
         steps: at most so many.
@@ -156,6 +158,7 @@ def pretrain(
         clip=clip,
         accumulate=accumulate,
         pack=pack,
+        pack_length=pack_length,
         precision="bf16" if autocast else "fp32",
         gradient_checkpointing=gradient_checkpointing,
         seed=seed,

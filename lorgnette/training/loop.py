@@ -104,7 +104,8 @@ class _Training:
         self.system, self.optimizer = system, self.learner.optimizer
         if run.pack and not hasattr(system.layout, "packed"):
             raise ConfigError(f"{run.system} does not read several documents in a row", where="run", field="pack")
-        self.layout: Collate = system.layout.packed if run.pack else system.layout
+        packed = partial(system.layout.packed, length=run.pack_length) if run.pack else None
+        self.layout: Collate = packed or system.layout
         pin, place = self.device.type == "cuda", {"rank": ranks.rank, "world": ranks.world}
         self.loaders = {
             name: shuffled(name, stream, self.layout, run.seed, parts=run.accumulate, pin=pin, **place)
