@@ -46,6 +46,10 @@ class Conversations:
     def __len__(self) -> int:
         return len(self.rows)
 
+    def told(self, i: int) -> Mapping[str, Any]:
+        """What is written about the i-th document."""
+        return self.rows[i].values
+
     def __getitem__(self, i: int, /) -> Document:
         row = self.rows[range(len(self))[i]]
         turns = _turns(row)

@@ -13,6 +13,7 @@
 import os
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from lorgnette.data import plain
 from lorgnette.data.conversations import Conversations, is_conversation
@@ -62,6 +63,10 @@ class Pictures:
 
     def __len__(self) -> int:
         return len(self.rows)
+
+    def told(self, i: int) -> Mapping[str, Any]:
+        """What is written about the i-th document."""
+        return self.rows[i].values
 
     def __getitem__(self, index: int) -> Document:
         return self.fields.document(self.rows[index])

@@ -20,7 +20,7 @@ from lorgnette.data.folders import SUFFIXES
 from lorgnette.data.pairs import captioned
 from lorgnette.data.web.index import JSON, Index, Sample, index
 from lorgnette.data.web.page import FORMAT, MISSING, REMOTE, Left, Page
-from lorgnette.data.web.records import Matching, is_page, page, parse
+from lorgnette.data.web.records import Matching, is_page, meta, page, parse
 from lorgnette.data.web.tar import CLIPS, Member
 from lorgnette.data.written import is_written, restored
 from lorgnette.document import Document, Image
@@ -57,6 +57,11 @@ class TarPairs:
 
     def __len__(self) -> int:
         return len(self.index)
+
+    def told(self, i: int) -> dict[str, Any]:
+        """What is written about the i-th document; no picture is read."""
+        sample = self.index.sample(i)
+        return _json(self.index, sample) if "json" in sample.members else {}
 
     def __getitem__(self, i: int, /) -> Document:
         sample = self.index.sample(i)
@@ -104,6 +109,10 @@ class TarPages:
     def __getitem__(self, i: int, /) -> Document:
         return self.page(i).document
 
+    def told(self, i: int) -> dict[str, Any]:
+        """What is written about the i-th page; no picture is read."""
+        return meta(_json(self.index, self.index.sample(int(self.records[i]))))
+
     def page(self, i: int, /) -> Page:
         """The i-th page.
 
@@ -148,6 +157,11 @@ class TarDocuments:
             return self.index.read(sample.tar, member)
 
         return restored(_json(self.index, sample), where, read)
+
+    def told(self, i: int) -> dict[str, Any]:
+        """What is written about the i-th document; no picture is read."""
+        found = _json(self.index, self.index.sample(int(self.records[i]))).get("meta")
+        return found if isinstance(found, dict) else {}
 
 
 def _json(index: Index, sample: Sample) -> dict[str, Any]:
