@@ -67,6 +67,18 @@ def test_texts() -> None:
     assert digest(SENTENCE) == digest(SENTENCE.upper() + "!") != digest(edited)
 
 
+def test_texts_of_one_band_are_all_compared_and_equal_ones_once() -> None:
+    rng = np.random.default_rng(0)
+    hashes = rng.integers(0, 1 << 32, (40, near.HASHES), dtype=np.uint32)
+    hashes[:, :5] = 7  # one band for all, and nothing else in common
+    hashes[30, 5:60] = hashes[9, 5:60]
+    many = np.concatenate([hashes, hashes[[9] * 3000]])
+    found = near.near_texts(np.arange(len(many)), many, least=0.8)
+    assert [9, 30] in found.tolist()
+    assert {(9, i) for i in range(40, 3040)} <= set(map(tuple, found.tolist()))
+    assert len(found) < 3 * len(many)
+
+
 @settings(max_examples=50, deadline=None)
 @given(st.text())
 def test_the_normal_form_is_one(text: str) -> None:

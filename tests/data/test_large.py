@@ -1,6 +1,7 @@
 """What is too large to be opened first is divided by a hash that depends on nothing else, and the user is told."""
 
 import json
+from collections.abc import Sequence
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -139,27 +140,27 @@ def test_a_large_table_is_divided_as_it_says(tmp_path: Path, monkeypatch: pytest
     assert sorted(train + validation) == sorted(f"train {i}" for i in range(300))
 
 
-def lines(folder: Path, parts: list[str | None]) -> Path:
+def lines(folder: Path, parts: Sequence[str | None]) -> Path:
     (folder / "0.png").write_bytes(b"broken")
     rows = [{"image": "0.png", "caption": "x", "key": str(i), "split": part} for i, part in enumerate(parts)]
     return jsonl(folder / "a.jsonl", *rows)
 
 
-def talks(folder: Path, parts: list[str | None]) -> Path:
+def talks(folder: Path, parts: Sequence[str | None]) -> Path:
     said = [{"from": "human", "value": "Hello?"}, {"from": "gpt", "value": "x"}]
     return jsonl(folder / "a.jsonl", *({"conversations": said, "split": part} for part in parts))
 
 
-def pages(folder: Path, parts: list[str | None]) -> Path:
+def pages(folder: Path, parts: Sequence[str | None]) -> Path:
     return jsonl(folder / "a.jsonl", *({"images": [None], "texts": ["x"], "split": part} for part in parts))
 
 
-def page_tar(folder: Path, parts: list[str | None]) -> Path:
+def page_tar(folder: Path, parts: Sequence[str | None]) -> Path:
     records = ({"images": [None], "texts": ["x"], "split": part} for part in parts)
     return tar(folder / "a.tar", {f"{i:03d}.json": json.dumps(record) for i, record in enumerate(records)})
 
 
-def pair_tar(folder: Path, parts: list[str | None]) -> Path:
+def pair_tar(folder: Path, parts: Sequence[str | None]) -> Path:
     files: dict[str, bytes | str] = {}
     for i, part in enumerate(parts):
         files |= {f"{i:03d}.png": b"broken", f"{i:03d}.json": json.dumps({"caption": "x", "split": part})}
