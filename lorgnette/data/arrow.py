@@ -17,6 +17,7 @@ from typing import Any, Protocol, runtime_checkable
 
 from lorgnette.data.fields import Fields
 from lorgnette.data.pairs import QUESTION
+from lorgnette.data.source import kind_of
 from lorgnette.data.tables import Row
 from lorgnette.document import Document
 from lorgnette.errors import DataError, ResourceError
@@ -129,7 +130,7 @@ class Table:
         columns: column names by field where they are not the usual ones.
 
     Raises:
-        DataError: the first row cannot be used. What is wrong with another is said when it is asked for.
+        DataError: none of the first rows can be used. What is wrong with one is said when it is asked for.
     """
 
     def __init__(
@@ -149,7 +150,7 @@ class Table:
             self.files.append(file)
             self._names.append(_class_names(file.schema.metadata))
         self._ends = list(accumulate(map(len, self.files)))
-        _ = self[0]
+        kind_of(lambda i: bool(self[i].parts), len(self))
 
     def __len__(self) -> int:
         return self._ends[-1]

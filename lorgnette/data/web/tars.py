@@ -18,6 +18,7 @@ from typing import Any
 from lorgnette.data.fields import clean
 from lorgnette.data.folders import SUFFIXES
 from lorgnette.data.pairs import captioned
+from lorgnette.data.source import kind_of
 from lorgnette.data.web.index import JSON, Index, Sample, index
 from lorgnette.data.web.page import FORMAT, MISSING, REMOTE, Left, Page
 from lorgnette.data.web.records import Matching, is_page, meta, page, parse
@@ -28,21 +29,22 @@ from lorgnette.errors import DataError
 
 
 def open_tars(tars: Sequence[Path] | Index, matching: Matching | None = None) -> "TarPairs | TarPages | TarDocuments":
-    """A source over tars of one folder, or over an index of them: what the first JSON member holds says of which kind.
+    """A source over tars of one folder, or over an index of them: what the first JSON members hold says of which kind.
 
     Raises:
-        DataError: as `lorgnette.data.web.tar.scan` says.
+        DataError: as `lorgnette.data.web.tar.scan` says; or none of the first can be read.
     """
     found = tars if isinstance(tars, Index) else index(tars)
     records = found.holding(JSON)
-    if len(records):
-        sample = found.sample(int(records[0]))
-        first = _json(found, sample)
-        if is_written(first):
-            return TarDocuments(found)
-        if is_page(first):
-            return TarPages(found, matching)
-    return TarPairs(found)
+
+    def kind(k: int) -> str:
+        record = _json(found, found.sample(int(records[k])))
+        return "document" if is_written(record) else "page" if is_page(record) else "pair"
+
+    told = kind_of(kind, len(records)) if len(records) else "pair"
+    if told == "document":
+        return TarDocuments(found)
+    return TarPages(found, matching) if told == "page" else TarPairs(found)
 
 
 class TarPairs:
