@@ -8,7 +8,7 @@ search is the plain one. Work grows with the number of things.
 |---|---|---|
 | signatures | 4 tables of 6 quantised random projections | `lorgnette.data.duplicates.near_pairs` |
 | MinHash | 12 bands of 5 values | distinct ones of a band, all; in a large one the first and some before each |
-| embeddings | k-means, as SemDeDup (Abbas et al. 2023, arXiv:2303.09540) | faiss, by cosine |
+| embeddings | k-means, as SemDeDup (Abbas et al. 2023, arXiv:2303.09540) | by cosine, each with all |
 """
 
 from collections.abc import Callable, Iterator
@@ -17,6 +17,8 @@ from functools import partial
 import numpy as np
 from jaxtyping import Float32, Int64, UInt8, UInt32
 from numpy import ndarray
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
 
 from lorgnette.data.duplicates import near_pairs
 
@@ -27,6 +29,7 @@ HASHES = 64
 BANDS, ROWS = 12, 5
 CROWD, BEFORE = 128, 16
 """Distinct texts of a band up to which all are compared, and how many before it each is compared with in a larger."""
+_BLOCK = 128
 _LUMA, _PRIME = 16, np.uint64(0x9E3779B97F4A7C15)
 
 Pairs = Int64[ndarray, "_ 2"]
@@ -101,15 +104,17 @@ def _ordered(a: Int64[ndarray, " K"], b: Int64[ndarray, " K"]) -> Pairs:
 
 
 def near_vectors(numbers: Int64[ndarray, " N"], vectors: Float32[ndarray, "N D"], *, least: float) -> Pairs:
-    """Unit vectors of at least this cosine."""
-    import faiss
-
-    index = faiss.IndexFlatIP(vectors.shape[1])
-    index.add(np.ascontiguousarray(vectors))
-    limits, _, others = index.range_search(np.ascontiguousarray(vectors), least)
-    ends = np.asarray(limits[1:], np.int64)
-    mine = np.searchsorted(ends, np.arange(len(others)), side="right")
-    return _of(numbers, [(int(a), int(b)) for a, b in zip(mine, others, strict=True) if a < b])
+    """Unit vectors with the first of those to which steps of at least this cosine lead: one pair each, at most."""
+    distinct, of = np.unique(vectors, axis=0, return_inverse=True)
+    labels = np.arange(len(distinct))
+    for start in range(0, len(distinct), _BLOCK):
+        a, b = np.nonzero(distinct[start : start + _BLOCK] @ distinct[start:].T >= least)
+        a, b = labels[a + start], labels[b + start]
+        apart = a != b
+        graph = coo_array((np.ones(int(apart.sum()), bool), (a[apart], b[apart])), shape=(len(labels), len(labels)))
+        labels = connected_components(graph, directed=False)[1][labels]
+    _, first, inverse = np.unique(labels[of.reshape(-1)], return_index=True, return_inverse=True)
+    return numbers[_ordered(first[inverse], np.arange(len(vectors)))]
 
 
 def signatures() -> tuple[Callable[[int], Place], Compare]:

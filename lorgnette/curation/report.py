@@ -25,7 +25,7 @@ from lorgnette.folders import write_json
 
 NAME = "report.json"
 FINDINGS, PAIRS, NAMED = 1000, 200, 10
-"""Documents of a contamination that the report names; drops.jsonl has all. `NAMED` of an evaluation set's unreadable."""
+"""Documents of a contamination that the report names; drops.jsonl has all. `NAMED`, of those that are unreadable."""
 
 
 @dataclass(frozen=True)
@@ -133,7 +133,8 @@ def publish(
 
 def _unread(work: Work) -> dict[str, Any]:
     """How many documents of an evaluation set could not be read, and some of them; empty where all could."""
-    number, named = 0, []
+    number = 0
+    named: list[dict[str, str]] = []
     for table in work.read("documents", ["key", "problem"]):
         lost = table.filter(pc.not_equal(table["problem"], ""))
         number += len(lost)

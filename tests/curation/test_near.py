@@ -55,6 +55,17 @@ def test_embeddings_that_are_alike_share_a_part() -> None:
     assert compare(np.arange(600) * 7, both).tolist() == [[7 * i, 7 * (i + 300)] for i in range(300)]
 
 
+@pytest.mark.parametrize("noise", [0.0, 1e-7, 0.01])
+def test_a_picture_that_is_there_thousands_of_times_is_a_pair_for_each(noise: float) -> None:
+    rng = np.random.default_rng(2)
+    base = rng.normal(size=(40, 32))
+    which = np.concatenate([np.arange(40), np.full(3000, 7), rng.integers(0, 40, 500)])
+    many = (base / np.linalg.norm(base, axis=1, keepdims=True))[which] + noise * rng.normal(size=(3540, 32))
+    many = (many / np.linalg.norm(many, axis=1, keepdims=True)).astype(np.float32)
+    found = near.near_vectors(np.arange(3540), many, least=0.95)
+    assert found.tolist() == [[which[i], i] for i in range(40, 3540)]
+
+
 SENTENCE = "the quick brown fox jumps over the lazy dog while seventeen grey cats watch it from the old red wall"
 
 
