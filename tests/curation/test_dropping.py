@@ -96,6 +96,12 @@ def test_repeated_texts_and_what_cannot_be_read(tmp_path: Path) -> None:
     }
 
 
+def test_what_could_not_be_written_is_unreadable(tmp_path: Path) -> None:
+    source = [captioned(drawing(i), "x", key=str(i), meta={"page": "x" * (i << 25)}) for i in range(2)]
+    decided = local(source, tmp_path, Options())
+    assert [decided.reasons[i] if i >= 0 else "" for i in decided.why] == ["", "unreadable"]
+
+
 def test_what_the_data_says_belongs_together(tmp_path: Path) -> None:
     source = [captioned(drawing(i), "x", key=str(i), meta={"concept": i % 2, "cluster": "abcc"[i]}) for i in range(4)]
     assert local(source, tmp_path / "a", Options()).clusters.tolist() == [0, 1, 2, 2]
