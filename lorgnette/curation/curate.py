@@ -26,7 +26,7 @@ from lorgnette.curation.parts import divided
 from lorgnette.curation.report import Report, publish
 from lorgnette.curation.shards import Work, claim
 from lorgnette.curation.spread import Task, each
-from lorgnette.curation.writing import TARS, cut, writing
+from lorgnette.curation.writing import TARS, VECTORS, cut, writing
 from lorgnette.data.source import Source
 from lorgnette.data.web.index import MANIFEST, beside, write_index
 from lorgnette.errors import DataError
@@ -94,6 +94,8 @@ def curate(
     with replaced(out, f"{beside(out).name}/{MANIFEST}") as new:
         for tar in tars:
             shutil.move(work.folder / TARS / tar.name, new / tar.name)
+        if options.model:
+            shutil.move(work.folder / VECTORS, new / VECTORS)
         write_index(sorted(new.glob("*.tar")), beside(new))
         report = publish(new, source, sets, list(against), known, decided, parts, options, name)
     shutil.rmtree(folder)

@@ -20,7 +20,9 @@ def datasheet(told: dict[str, Any], options: Options) -> str:
     absent = "\n".join(f"- `{field}`: missing in {share:.1%}" for field, share in quality["missing"].items())
     figures = {name: value for name, value in quality.items() if isinstance(value, (int, float))}
     measured = "\n".join(f"- {name.replace('_', ' ')}: {value:,.4g}" for name, value in figures.items())
-    against = ", ".join(f"{name} ({count:,} documents)" for name, count in told["against"].items()) or "nothing"
+    unread = {name: f", {one['documents']:,} of them unreadable" for name, one in told["unread"].items()}
+    sets = [f"{name} ({count:,} documents{unread.get(name, '')})" for name, count in told["against"].items()]
+    against = ", ".join(sets) or "nothing"
     pmi = "\n".join(
         f"- {one['attribute']} with {one['group']}: {one['pmi']:+.2f} bits, {one['count']} times"
         for one in quality.get("pmi", [])[:20]

@@ -171,12 +171,24 @@ def _contamination(known: Known, near: Int64[ndarray, " P"], decided: Decided) -
         found = names[at] == near[~out] if len(names) else np.zeros(int((~out).sum()), bool)
         which, once = np.unique(documents[~out][found], return_index=True)
         decided.drop(PICTURE, which, documents[out][first[at[found]]][once] if len(which) else which)
-        linked = {i: number for i, said in enumerate(known.said.tolist()) if (number := known.held_out.get(said))}
-        for a, b in known.texts.tolist():
-            if (a < HELD_OUT) != (b < HELD_OUT):
-                linked.setdefault(min(a, b), max(a, b))
+        gives_away = _gives_away(known)
+        linked = {i: number for i, said in enumerate(known.said.tolist()) if (number := gives_away.get(said))}
         order = np.array(sorted(linked), np.int64)
         decided.drop(TEXT, order, np.array([linked[i] for i in order.tolist()], np.int64))
+
+
+def _gives_away(known: Known) -> dict[int, int]:
+    """Digests of the texts that are an evaluation set's or near to one, each with the number of a document of that set.
+
+    What is near only to a text that is near stays: no chain leads from an evaluation set to texts far from it.
+    """
+    found = dict(known.held_out)
+    for pair in known.texts.tolist():
+        for one, other in (pair, pair[::-1]):
+            number = one if one >= HELD_OUT else known.held_out.get(int(known.said[one]))
+            if number and other < HELD_OUT:
+                found.setdefault(int(known.said[other]), number)
+    return found
 
 
 def _identity(

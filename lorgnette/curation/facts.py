@@ -20,6 +20,7 @@ from lorgnette.data.duplicates import fingerprint, still
 from lorgnette.data.pack import encoded
 from lorgnette.data.source import Source
 from lorgnette.data.split import share_of
+from lorgnette.data.web.tar import too_large
 from lorgnette.document import Document, Image, Text, Video
 from lorgnette.errors import DataError
 from lorgnette.prompts import question
@@ -51,6 +52,9 @@ PICTURES = pa.schema(
         "signature": pa.binary(288),
     }
 )
+
+_MORE = 1 << 20
+"""Bytes that a record may have beside text and metadata."""
 
 
 def measure(
@@ -105,7 +109,8 @@ def _measured(document: Document, options: Options) -> tuple[dict[str, Any], lis
         shown.append({"content": content, "pixels": pixels, "signature": found.signature.tobytes()})
         opened.append(picture)
     text, meta = document.text, document.meta
-    encoded(dict(meta), document.key)
+    if problem := too_large(".json", len(encoded([text, dict(meta)], document.key)) + _MORE):
+        raise DataError(f"its text and metadata are {problem}", where=document.key, fix="Divide it.")
     asked = "".join(part.text for part in question(document) if isinstance(part, Text))
     targets = document.targets
     together = [f"{name}={meta[name]}" for name in ("cluster", options.by) if meta.get(name) not in (None, "")]

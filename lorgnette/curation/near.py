@@ -7,16 +7,18 @@ search is the plain one. Work grows with the number of things.
 | what | parts | inside a part |
 |---|---|---|
 | signatures | 4 tables of 6 quantised random projections | `lorgnette.data.duplicates.near_pairs` |
-| MinHash | 12 bands of 5 values | those of one band, against the first and the one before |
-| embeddings | k-means, as SemDeDup (Abbas et al. 2023, arXiv:2303.09540) | faiss, by cosine |
+| MinHash | 12 bands of 5 values | distinct ones of a band, all; in a large one the first and some before each |
+| embeddings | k-means, as SemDeDup (Abbas et al. 2023, arXiv:2303.09540) | by cosine, each with all |
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 
 import numpy as np
 from jaxtyping import Float32, Int64, UInt8, UInt32
 from numpy import ndarray
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
 
 from lorgnette.data.duplicates import near_pairs
 
@@ -25,6 +27,9 @@ PART = 20_000
 TABLES, PROJECTIONS, WIDTH = 4, 6, 48.0
 HASHES = 64
 BANDS, ROWS = 12, 5
+CROWD, BEFORE = 128, 16
+"""Distinct texts of a band up to which all are compared, and how many before it each is compared with in a larger."""
+_BLOCK = 128
 _LUMA, _PRIME = 16, np.uint64(0x9E3779B97F4A7C15)
 
 Pairs = Int64[ndarray, "_ 2"]
@@ -63,31 +68,53 @@ def near_signatures(numbers: Int64[ndarray, " N"], signatures: UInt8[ndarray, "N
 
 
 def near_texts(numbers: Int64[ndarray, " N"], hashes: UInt32[ndarray, "N 64"], *, least: float) -> Pairs:
-    """Texts whose MinHashes agree in at least this share, of those that share a band."""
-    found: set[tuple[int, int]] = set()
-    banded = _mixed(_banded(hashes), 1 << 62)
-    for band in banded.T:
-        order = np.argsort(band, kind="stable")
-        starts = np.flatnonzero(np.diff(band[order], prepend=-1))
-        first = order[starts[np.searchsorted(starts, np.arange(len(order)), side="right") - 1]]
-        for a, b in ((first, order), (order[:-1], order[1:])):
-            same = (a != b) & (band[a] == band[b])
-            a, b = a[same], b[same]
-            alike = (hashes[a] == hashes[b]).mean(axis=1) >= least
-            found.update(zip(a[alike].tolist(), b[alike].tolist(), strict=True))
-    return _of(numbers, sorted(found))
+    """Texts whose MinHashes agree in at least this share, of those that share a band.
+
+    Of texts that agree in all of them the first stands for the others: it is paired with each, and with what is near.
+    """
+    _, first, inverse = np.unique(hashes, axis=0, return_index=True, return_inverse=True)
+    every, distinct = np.arange(len(hashes)), np.sort(first)
+    found = [_ordered(first[inverse.reshape(-1)], every)]
+    for band in _mixed(_banded(hashes), 1 << 62).T:
+        for rows, crowd, before in ((every, 2, 1), (distinct, CROWD, BEFORE)):
+            for a, b in _neighbours(band, rows, crowd, before):
+                alike = (hashes[a] == hashes[b]).mean(axis=1) >= least
+                found.append(_ordered(a[alike], b[alike]))
+    return numbers[np.unique(np.concatenate(found), axis=0)]
+
+
+def _neighbours(
+    band: Int64[ndarray, " N"], rows: Int64[ndarray, " K"], crowd: int, before: int
+) -> Iterator[tuple[Int64[ndarray, " J"], Int64[ndarray, " J"]]]:
+    """Pairs of the rows that have one value: all of up to `crowd`, else the first with each, and each with some."""
+    order = rows[np.argsort(band[rows], kind="stable")]
+    starts = np.flatnonzero(np.diff(band[order], prepend=-1))
+    group = np.searchsorted(starts, np.arange(len(order)), side="right") - 1
+    yield order[starts[group]], order
+    sizes = np.diff(starts, append=len(order))[group]
+    reach = np.where(sizes > crowd, before, sizes - 1)
+    for lag in range(1, int(reach.max(initial=0)) + 1):
+        same = (group[lag:] == group[:-lag]) & (reach[lag:] >= lag)
+        yield order[:-lag][same], order[lag:][same]
+
+
+def _ordered(a: Int64[ndarray, " K"], b: Int64[ndarray, " K"]) -> Pairs:
+    """Pairs of two different ones, the lower first."""
+    return np.stack([np.minimum(a, b), np.maximum(a, b)], axis=1)[a != b]
 
 
 def near_vectors(numbers: Int64[ndarray, " N"], vectors: Float32[ndarray, "N D"], *, least: float) -> Pairs:
-    """Unit vectors of at least this cosine."""
-    import faiss
-
-    index = faiss.IndexFlatIP(vectors.shape[1])
-    index.add(np.ascontiguousarray(vectors))
-    limits, _, others = index.range_search(np.ascontiguousarray(vectors), least)
-    ends = np.asarray(limits[1:], np.int64)
-    mine = np.searchsorted(ends, np.arange(len(others)), side="right")
-    return _of(numbers, [(int(a), int(b)) for a, b in zip(mine, others, strict=True) if a < b])
+    """Unit vectors with the first of those to which steps of at least this cosine lead: one pair each, at most."""
+    distinct, of = np.unique(vectors, axis=0, return_inverse=True)
+    labels = np.arange(len(distinct))
+    for start in range(0, len(distinct), _BLOCK):
+        a, b = np.nonzero(distinct[start : start + _BLOCK] @ distinct[start:].T >= least)
+        a, b = labels[a + start], labels[b + start]
+        apart = a != b
+        graph = coo_array((np.ones(int(apart.sum()), bool), (a[apart], b[apart])), shape=(len(labels), len(labels)))
+        labels = connected_components(graph, directed=False)[1][labels]
+    _, first, inverse = np.unique(labels[of.reshape(-1)], return_index=True, return_inverse=True)
+    return numbers[_ordered(first[inverse], np.arange(len(vectors)))]
 
 
 def signatures() -> tuple[Callable[[int], Place], Compare]:

@@ -24,8 +24,8 @@ from lorgnette.data.source import Source
 from lorgnette.folders import write_json
 
 NAME = "report.json"
-FINDINGS, PAIRS = 1000, 200
-"""Documents of a contamination that the report names; drops.jsonl has all."""
+FINDINGS, PAIRS, NAMED = 1000, 200, 10
+"""Documents of a contamination that the report names; drops.jsonl has all. `NAMED`, of those that are unreadable."""
 
 
 @dataclass(frozen=True)
@@ -50,6 +50,11 @@ class Report:
         for reason, one in self.told["rules"].items():
             if one["alone"]:
                 lines.append(f"  {one['dropped']:>8,} {reason} ({one['share']:.2%}), such as {one['example']}")
+        for name, one in self.told["unread"].items():
+            lines.append(
+                f"Of {name} {one['documents']:,} documents cannot be read and were compared with nothing, such as "
+                f"{one['named'][0]['key']}: {one['named'][0]['problem']}"
+            )
         return "\n".join(lines)
 
 
@@ -104,6 +109,7 @@ def publish(
         "clusters": len(np.unique(decided.clusters[kept])),
         "parts": {part: int((parts == k).sum()) for k, part in enumerate(PARTS)},
         "against": {one: work.count for one, work in zip(names, sets[1:], strict=True)},
+        "unread": {one: lost for one, work in zip(names, sets[1:], strict=True) if (lost := _unread(work))},
         "rules": rules,
         "contaminated": found,
         "quality": quality.of_texts(rows, options),
@@ -123,6 +129,17 @@ def publish(
         page.render(report=told, title=name or "a set", quality=dict(_flat(told["quality"]))), "utf-8"
     )
     return Report(told)
+
+
+def _unread(work: Work) -> dict[str, Any]:
+    """How many documents of an evaluation set could not be read, and some of them; empty where all could."""
+    number = 0
+    named: list[dict[str, str]] = []
+    for table in work.read("documents", ["key", "problem"]):
+        lost = table.filter(pc.not_equal(table["problem"], ""))
+        number += len(lost)
+        named += lost.slice(0, NAMED - len(named)).to_pylist()
+    return {"documents": number, "named": named} if number else {}
 
 
 def _only(table: pa.Table, numbers: Int64[ndarray, " S"]) -> pa.Table:

@@ -46,7 +46,11 @@ class Work:
 
     def write(self, table: str, shard: int, rows: pa.Table) -> None:
         """Writes a table as a whole or not at all."""
-        path = self.path(table, shard)
+        self.store(self.path(table, shard), rows)
+
+    @staticmethod
+    def store(path: Path, rows: pa.Table) -> None:
+        """Writes a parquet file as a whole or not at all."""
         path.parent.mkdir(parents=True, exist_ok=True)
         new = path.with_name(f".{path.name}.{os.getpid()}")
         try:

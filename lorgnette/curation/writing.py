@@ -1,4 +1,7 @@
-"""The kept documents as tars of one part each: what `lorgnette data pack` writes, a task a tar."""
+"""The kept documents as tars of one part each: what `lorgnette data pack` writes, a task a tar.
+
+Where a model embedded pictures, `embeddings/train-00000.parquet` has those of `train-00000.tar`: key and embedding.
+"""
 
 import json
 import os
@@ -8,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 from jaxtyping import Int64
 from numpy import ndarray
@@ -21,7 +25,8 @@ from lorgnette.document import Document, Text
 from lorgnette.folders import disk
 
 PARTS = ("train", "validation", "test")
-TARS = "tars"
+TARS, VECTORS = "tars", "embeddings"
+EMBEDDINGS = pa.schema({"key": pa.string(), "embedding": pa.list_(pa.float32())})
 
 
 @dataclass(frozen=True)
@@ -31,6 +36,11 @@ class Tar:
     name: str
     numbers: Int64[ndarray, " K"]
     clusters: Int64[ndarray, " K"]
+
+    @property
+    def vectors(self) -> str:
+        """The name of the file of its embeddings."""
+        return f"{self.name.removesuffix('.tar')}.parquet"
 
 
 def cut(
@@ -63,6 +73,7 @@ def writing(source: Source, options: Options, work: Work, tars: list[Tar]) -> Ca
         # Without held out parts, whoever reads it divides it.
         part = {"split": tar.name.partition("-")[0]} if options.validation or options.test else {}
         seen: tuple[int, dict[int, dict[str, Any]]] = (-1, {})
+        vectors: list[dict[str, Any]] = []
         try:
             with disk(path), pack.opened(new) as file:
                 for place, (number, cluster) in enumerate(
@@ -72,8 +83,14 @@ def writing(source: Source, options: Options, work: Work, tars: list[Tar]) -> Ca
                     if shard != seen[0]:
                         seen = shard, _seen(work, shard)
                     more = {**seen[1].get(number, {}), **part, "cluster": str(cluster)}
-                    pack.add(file, place, pack.members(edited(source[number], more, options)))
-            new.replace(path)
+                    vector = more.pop("embedding", None)
+                    document = edited(source[number], more, options)
+                    pack.add(file, place, pack.members(document))
+                    if vector is not None:
+                        vectors.append({"key": document.key, "embedding": np.frombuffer(vector, np.float32)})
+            if options.model:
+                work.store(folder.with_name(VECTORS) / tar.vectors, pa.Table.from_pylist(vectors, EMBEDDINGS))
+            new.replace(path)  # with the tar the task is done
         finally:
             new.unlink(missing_ok=True)
 
@@ -93,12 +110,12 @@ def edited(document: Document, more: dict[str, Any], options: Options) -> Docume
 
 
 def _seen(work: Work, shard: int) -> dict[int, dict[str, Any]]:
-    """What models said of a shard's documents, as metadata."""
+    """What models said of a shard's documents, as metadata; and the bytes of the embedding."""
     path = work.path("seen", shard)
     if not path.is_file():
         return {}
-    rows = pq.read_table(path, columns=["number", "score", "generated"]).to_pylist()
-    told = {"score": "alignment", "generated": "generated"}
+    told = {"score": "alignment", "generated": "generated", "embedding": "embedding"}
+    rows = pq.read_table(path, columns=["number", *told]).to_pylist()
     return {row["number"]: {told[k]: row[k] for k in told if row[k] is not None} for row in rows}
 
 

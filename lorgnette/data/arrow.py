@@ -13,19 +13,22 @@ from functools import lru_cache
 from importlib import import_module
 from itertools import accumulate
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from lorgnette.data.fields import Fields
 from lorgnette.data.pairs import QUESTION
+from lorgnette.data.source import kind_of
 from lorgnette.data.tables import Row
 from lorgnette.document import Document
 from lorgnette.errors import DataError, ResourceError
 
 SUFFIXES = (".parquet", ".arrow")
+SPLIT = "split"
 _AGAIN = "Copy it again."
 _PARTS = ("train", "validation", "test")
 
 
+@runtime_checkable
 class Records(Protocol):
     """The records of one file."""
 
@@ -36,6 +39,15 @@ class Records(Protocol):
     def where(self, i: int) -> str: ...
 
     def record(self, i: int) -> dict[str, Any]: ...
+
+
+@runtime_checkable
+class Columns(Records, Protocol):
+    """Records of which a column is read by itself."""
+
+    schema: Any
+
+    def column(self, name: str) -> list[Any]: ...
 
 
 class Parquet:
@@ -70,6 +82,14 @@ class Parquet:
         row: dict[str, Any] = group.slice(i - (self._ends[k - 1] if k else 0), 1).to_pylist()[0]
         return row
 
+    def column(self, name: str) -> list[Any]:
+        """A column of all rows."""
+        try:
+            values: list[Any] = _pyarrow("parquet").ParquetFile(self.path).read([name])[name].to_pylist()
+        except (OSError, ValueError) as error:
+            raise DataError(f"damaged ({error})", where=self.path, field=name, fix=_AGAIN) from None
+        return values
+
 
 class Arrow:
     """The rows of an Arrow file, in the stream format (as `datasets` writes it) or the file format."""
@@ -96,6 +116,10 @@ class Arrow:
         row: dict[str, Any] = _batches(self.path)[0][k].slice(i - (self._ends[k - 1] if k else 0), 1).to_pylist()[0]
         return row
 
+    def column(self, name: str) -> list[Any]:
+        """A column of all rows."""
+        return [value for batch in _batches(self.path)[0] for value in batch[name].to_pylist()]
+
 
 class Table:
     """The rows of one file or several as documents; file and row are the key, where there is no column `key`.
@@ -106,7 +130,7 @@ class Table:
         columns: column names by field where they are not the usual ones.
 
     Raises:
-        DataError: the first row cannot be used. What is wrong with another is said when it is asked for.
+        DataError: none of the first rows can be used. What is wrong with one is said when it is asked for.
     """
 
     def __init__(
@@ -117,7 +141,7 @@ class Table:
         *,
         template: str = QUESTION,
     ) -> None:
-        self.files: list[Records] = []
+        self.files: list[Columns] = []
         self.parts = [part for _, part in files]
         self.fields = Fields(root, dict(columns or {}), template)
         self._names: list[dict[str, list[str]]] = []
@@ -126,7 +150,7 @@ class Table:
             self.files.append(file)
             self._names.append(_class_names(file.schema.metadata))
         self._ends = list(accumulate(map(len, self.files)))
-        _ = self[0]
+        kind_of(lambda i: bool(self[i].parts), len(self))
 
     def __len__(self) -> int:
         return self._ends[-1]
@@ -136,14 +160,28 @@ class Table:
         k = bisect_right(self._ends, i)
         file, number = self.files[k], i - (self._ends[k - 1] if k else 0)
         values = file.record(number)
-        for name, names in self._names[k].items():
-            if isinstance(value := values.get(name), int) and 0 <= value < len(names):
-                values[name] = names[value]
+        for name in self._names[k].keys() & values:
+            values[name] = self._spelt(k, name, values[name])
         if self.parts[k]:
-            values["split"] = self.parts[k]
+            values[SPLIT] = self.parts[k]
         place = f"{self.parts[k]}/{file.where(number)}" if self.parts[k] else file.where(number)
         document = self.fields.document(Row(place, values))
         return replace(document, meta={name: v for name, v in document.meta.items() if not _held(v)})
+
+    def splits(self) -> list[Any]:
+        """For every row what its file, or the column `split`, says of its part, or None; no other column is read."""
+        found: list[Any] = []
+        for k, file in enumerate(self.files):
+            if self.parts[k] or SPLIT not in file.schema.names:
+                found += [self.parts[k] or None] * len(file)
+            else:
+                found += [self._spelt(k, SPLIT, value) for value in file.column(SPLIT)]
+        return found
+
+    def _spelt(self, k: int, name: str, value: object) -> object:
+        """A class by its name, where the file's schema has names for the column."""
+        names = self._names[k].get(name, [])
+        return names[value] if isinstance(value, int) and 0 <= value < len(names) else value
 
 
 def open_arrow(path: Path, columns: Mapping[str, str] | None = None) -> Table | None:

@@ -11,6 +11,7 @@ from typing import Any
 
 from lorgnette.data.fields import clean
 from lorgnette.data.pairs import QUESTION
+from lorgnette.data.source import kind_of
 from lorgnette.data.tables import Row, Rows
 from lorgnette.document import Document, Image, Part, Targets, Text
 from lorgnette.errors import DataError
@@ -36,15 +37,19 @@ class Conversations:
         template: the wording of a question.
 
     Raises:
-        DataError: the first record is no conversation. What is wrong with another is said when it is asked for.
+        DataError: none of the first records is a conversation. What is wrong with one is said when it is asked for.
     """
 
     def __init__(self, rows: Rows, root: Path, template: str = QUESTION) -> None:
         self.rows, self.root, self.template = rows, root, template
-        _ = self[0]
+        kind_of(lambda i: bool(self[i].parts), len(self))
 
     def __len__(self) -> int:
         return len(self.rows)
+
+    def told(self, i: int) -> Mapping[str, Any]:
+        """What is written about the i-th document."""
+        return self.rows[i].values
 
     def __getitem__(self, i: int, /) -> Document:
         row = self.rows[range(len(self))[i]]

@@ -13,12 +13,14 @@
 import os
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from lorgnette.data import plain
 from lorgnette.data.conversations import Conversations, is_conversation
 from lorgnette.data.fields import Fields
 from lorgnette.data.folders import find_table, read_folder
 from lorgnette.data.pairs import QUESTION
+from lorgnette.data.source import kind_of
 from lorgnette.data.tables import Rows, read_table
 from lorgnette.document import Document, Video
 from lorgnette.errors import ConfigError, DataError
@@ -62,6 +64,10 @@ class Pictures:
 
     def __len__(self) -> int:
         return len(self.rows)
+
+    def told(self, i: int) -> Mapping[str, Any]:
+        """What is written about the i-th document."""
+        return self.rows[i].values
 
     def __getitem__(self, index: int) -> Document:
         return self.fields.document(self.rows[index])
@@ -121,6 +127,6 @@ def open_pictures(
     if table is None:
         return Pictures(path, read_folder(path, names_are_captions=names_are_captions), fields)
     rows = read_table(table, delimiter)
-    if is_conversation(rows[0].values):
+    if kind_of(lambda i: is_conversation(rows[i].values), len(rows)):
         return Conversations(rows, fields.root, template)
     return Pictures(path, rows, fields)

@@ -8,7 +8,7 @@ from lorgnette.data.arrow import open_arrow
 from lorgnette.data.easy_vqa import EasyVQA, EasyVQACaptions
 from lorgnette.data.emoji import LOCALES, TEST_STYLES, VALIDATION_STYLES, Emoji
 from lorgnette.data.files import open_pictures
-from lorgnette.data.large import HELD_OUT, MOST_OPENED, curated, hashed
+from lorgnette.data.large import HELD_OUT, MOST_OPENED, curated, hashed, stated
 from lorgnette.data.scenes import FAMILIES, VQA, open_scenes
 from lorgnette.data.source import Source, Subset
 from lorgnette.data.split import Readable, divide
@@ -26,6 +26,11 @@ TOO_LARGE = (
     "left out when it is met: `lorgnette data curate %s --test 0.01 --validation 0.01 --out FOLDER` finds both"
 )
 
+STATED = (
+    "%d documents, more than the %d of which every picture is opened first: they are divided as the data says. "
+    "Pictures that are there twice may be in two parts, and what is broken is left out when it is met"
+)
+
 
 def open_data(name: str) -> tuple[Source, Source, Source]:
     """Training, validation and test documents; the same division wherever the same name is given.
@@ -37,8 +42,8 @@ def open_data(name: str) -> tuple[Source, Source, Source]:
             "scenes-entailment", "scenes-grounding", "scenes-captions" and "scenes-clips"), "stamps" (where its Debian
             package is there), or a path, as `open_source` knows it; of pages those that M3W's rules leave. All from the
             stamps on are divided by `lorgnette.data.split.divide`, less what cannot be read; what `lorgnette data
-            curate` divided stays as it is, and what is too large is divided by a hash (`lorgnette.data.large`): of
-            neither is a picture opened.
+            curate` divided stays as it is, and what is too large is divided as it says itself, or by a hash
+            (`lorgnette.data.large`): of neither is a picture opened.
 
     Raises:
         DataError, ConfigError, ResourceError: as the readers say.
@@ -64,8 +69,11 @@ def open_data(name: str) -> tuple[Source, Source, Source]:
         )
         return split.train, split.validation, split.test
     if len(source) > MOST_OPENED:
-        log.warning(TOO_LARGE, len(source), MOST_OPENED, 100 * HELD_OUT, name)
-        split = hashed(source)
+        if (split := stated(source)) is not None:
+            log.warning(STATED, len(source), MOST_OPENED)
+        else:
+            log.warning(TOO_LARGE, len(source), MOST_OPENED, 100 * HELD_OUT, name)
+            split = hashed(source)
         return split.train, split.validation, split.test
     if isinstance(source, Pages):
         source = kept = Kept(source)

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from lorgnette.data.source import Source
 from lorgnette.data.web.index import MANIFEST, beside, write_index
+from lorgnette.data.web.tar import too_large
 from lorgnette.data.written import written
 from lorgnette.document import Document
 from lorgnette.errors import DataError
@@ -78,10 +79,14 @@ def members(document: Document) -> dict[str, bytes]:
     """The document's members by extension.
 
     Raises:
-        DataError: a picture is missing or no picture, or its `meta` is nothing that JSON can say.
+        DataError: a picture is missing or no picture, or its `meta` is nothing that JSON can say, or one is too large.
     """
     record, files = written(document)
-    return {**files, "json": encoded(record, document.key)}
+    found = {**files, "json": encoded(record, document.key)}
+    for name, data in found.items():
+        if problem := too_large(f".{name}", len(data)):
+            raise DataError(f"its {name} is {problem}", where=document.key, fix="Divide it: no tar is read with it.")
+    return found
 
 
 def add(tar: tarfile.TarFile, number: int, files: dict[str, bytes]) -> None:

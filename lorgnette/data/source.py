@@ -2,17 +2,21 @@
 
 from bisect import bisect_right
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
-from typing import Protocol, runtime_checkable
+from typing import Protocol, TypeVar, runtime_checkable
 
 import numpy as np
 from jaxtyping import Int64
 
 from lorgnette.document import Document
-from lorgnette.errors import ConfigError
+from lorgnette.errors import ConfigError, DataError
 from lorgnette.prompts import answer
+
+FEW = 16
+"""Records that are looked at to tell what all of them are."""
+Kind = TypeVar("Kind")
 
 
 @runtime_checkable
@@ -80,3 +84,24 @@ def commonest(source: Source, most: int) -> list[str]:
     """The commonest answers of a source, of equally common ones the first in the alphabet."""
     counts = Counter(text for i in range(len(source)) if (text := answer(source[i]).strip()))
     return [text for text, _ in sorted(counts.items(), key=lambda one: (-one[1], one[0]))[:most]]
+
+
+def kind_of(look: Callable[[int], Kind], count: int) -> Kind:
+    """What most of the first few records are, of equally many the first; one that cannot be read has no say.
+
+    Args:
+        look: says of the i-th of `count` records what it is.
+
+    Raises:
+        DataError: as the first does, where none of the few can be read.
+    """
+    kinds: Counter[Kind] = Counter()
+    wrong: list[DataError] = []
+    for i in range(min(FEW, count)):
+        try:
+            kinds[look(i)] += 1
+        except DataError as error:
+            wrong.append(error)
+    if not kinds:
+        raise wrong[0]
+    return max(kinds, key=kinds.__getitem__)

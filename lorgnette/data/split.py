@@ -90,6 +90,21 @@ def _row(document: Document) -> tuple[str, str]:
     return str(picture.source) if isinstance(picture.source, (str, Path)) else picture.digest, asked
 
 
+def part_of(name: object) -> str | None:
+    """Which of train, validation and test a value of the column `split` means; None where it is none of them."""
+    return _NAMES.get(str(name).strip().lower())
+
+
+def no_part(name: object, where: str) -> DataError:
+    """A value of the column `split` that is not understood."""
+    return DataError(f"{name!r} is no part", where=where, field="split", fix=_FIX)
+
+
+def nothing_left(part: str, fix: str = "") -> DataError:
+    """A part that the data's own division leaves empty."""
+    return DataError(f"nothing is left for the part {part!r}", where="split", fix=fix or _FIX)
+
+
 class Split(NamedTuple):
     """Three parts of a source; together they are all of it, less what `given_split` had to leave out."""
 
@@ -167,7 +182,7 @@ def split(
             where="split",
             fix=f"At least {needed} distinct pictures are needed; 200 are a sensible start.",
         )
-    parts = _deal(_classes(source, members), members, {"test": test, "validation": validation}, seed)
+    parts = deal(_classes(source, members), members, {"test": test, "validation": validation}, seed)
     for name in ("train", "validation", "test"):
         if not parts[name]:
             largest = max(map(len, members.values()))
@@ -193,7 +208,7 @@ def _label(document: Document) -> str:
     return (document.targets.label if document.targets else None) or ""
 
 
-def _deal(
+def deal(
     classes: dict[str, list[int]], members: dict[int, list[int]], shares: dict[str, float], seed: int
 ) -> dict[str, list[int]]:
     """Deals clusters out class by class; what rounding owes to a part is carried to the next class."""
@@ -231,9 +246,9 @@ def given_split(source: Source, clusters: Int64[np.ndarray, " N"], *, seed: int 
         return None
     parts: dict[str, list[int]] = {"train": [], "validation": [], "test": []}
     for i, name in enumerate(given):
-        part = _NAMES.get(str(name).strip().lower())
+        part = part_of(name)
         if part is None:
-            raise DataError(f"{name!r} is no part", where=source[i].key, field="split", fix=_FIX)
+            raise no_part(name, source[i].key)
         parts[part].append(i)
     of = clusters.tolist()
     tested = {of[i] for i in parts["test"]}
@@ -244,9 +259,9 @@ def given_split(source: Source, clusters: Int64[np.ndarray, " N"], *, seed: int 
         members: dict[int, list[int]] = defaultdict(list)
         for i in parts["train"]:
             members[of[i]].append(i)
-        parts |= _deal(_classes(source, members), members, {"validation": 1 / 8}, seed)
+        parts |= deal(_classes(source, members), members, {"validation": 1 / 8}, seed)
     for part, indices in parts.items():
         if not indices:
-            raise DataError(f"nothing is left for the part {part!r}", where="split", fix=_FIX)
+            raise nothing_left(part)
     left_out = len(source) - sum(map(len, parts.values()))
     return Split(*(Subset(source, sorted(parts[name])) for name in ("train", "validation", "test"))), left_out

@@ -1,7 +1,9 @@
 """The whole, on one core of Ray: injected dirt is found and named, its neighbours stay, a killed run goes on."""
 
 import json
+import shutil
 import sys
+import tarfile
 from io import BytesIO
 from pathlib import Path
 
@@ -13,6 +15,7 @@ from made import drawing
 from lorgnette.archives import curate as command
 from lorgnette.curation.curate import curate
 from lorgnette.curation.options import Options
+from lorgnette.curation.report import Report
 from lorgnette.curation.spread import each
 from lorgnette.data.named import open_data
 from lorgnette.data.pack import pack
@@ -80,6 +83,12 @@ def made(tmp_path_factory: pytest.TempPathFactory, local_ray: None) -> tuple[Pat
         validation=0.1,
         test=0.2,
     )
+    with tarfile.open(folder / "tests/00000.tar", "a") as file:
+        for name, data in (("x.json", b'{"caption"'), ("y.json", json.dumps({"key": "y", "parts": 0}).encode())):
+            member = tarfile.TarInfo(name)
+            member.size = len(data)
+            file.addfile(member, BytesIO(data))
+    shutil.rmtree(folder / "tests/index")
     command(str(folder / "packed"), out=folder / "out", against=(str(folder / "tests"),), options=options)
     return folder, documents
 
@@ -111,6 +120,17 @@ def test_one_violator_of_each_rule_and_nothing_else(made: tuple[Path, list[Docum
     named = {(one["key"], one["evaluation"]) for one in report["contaminated"]}
     assert ("v/said", f"{made[0] / 'tests'}: test/said") in named
     assert len(named) == 21
+
+
+def test_documents_of_evaluation_sets_that_cannot_be_read_are_told(made: tuple[Path, list[Document]]) -> None:
+    report, page = (made[0] / "out/report.json").read_text(), (made[0] / "out/report.html").read_text()
+    (name, told), *others = json.loads(report)["unread"].items()
+    assert (name, told["documents"], others) == (str(made[0] / "tests"), 2, [])
+    assert [one["key"].partition("00000.tar: ")[2] for one in told["named"]] == ["x.json", "y.json"]
+    assert "broken JSON" in told["named"][0]["problem"]
+    assert all(f"<td>{one['key']}" in page for one in told["named"])
+    assert "2 of them unreadable" in (made[0] / "out/datasheet.md").read_text()
+    assert "2 documents cannot be read and were compared with nothing" in str(Report(json.loads(report)))
 
 
 def test_what_is_written_is_read_in_its_parts_without_opening_a_picture(

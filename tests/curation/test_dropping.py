@@ -1,15 +1,18 @@
 """Verdicts: the first reason counts, the first of a cluster that stands stays, questions keep documents apart."""
 
 import tracemalloc
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pytest
 from made import drawing, gathered, local
 
-from lorgnette.curation.dropping import classes, decide, same
+from lorgnette.curation import known, near, spread
+from lorgnette.curation.dropping import HELD_OUT, classes, decide, same
 from lorgnette.curation.facts import DOCUMENTS, PICTURES
 from lorgnette.curation.known import together
 from lorgnette.curation.options import Options
@@ -93,6 +96,12 @@ def test_repeated_texts_and_what_cannot_be_read(tmp_path: Path) -> None:
     }
 
 
+def test_what_could_not_be_written_is_unreadable(tmp_path: Path) -> None:
+    source = [captioned(drawing(i), "x", key=str(i), meta={"page": "x" * (i << 25)}) for i in range(2)]
+    decided = local(source, tmp_path, Options())
+    assert [decided.reasons[i] if i >= 0 else "" for i in decided.why] == ["", "unreadable"]
+
+
 def test_what_the_data_says_belongs_together(tmp_path: Path) -> None:
     source = [captioned(drawing(i), "x", key=str(i), meta={"concept": i % 2, "cluster": "abcc"[i]}) for i in range(4)]
     assert local(source, tmp_path / "a", Options()).clusters.tolist() == [0, 1, 2, 2]
@@ -111,10 +120,10 @@ def test_embeddings_that_are_alike(tmp_path: Path) -> None:
 def test_pairs_that_do_not_fit(tmp_path: Path) -> None:
     source = [captioned(drawing(i), "x", key=str(i)) for i in range(6)]
     options = Options(stages=("exact",))
-    known = replace(gathered(source, tmp_path, options), score=np.array([0.1, 0.2, 0.3, 0.4, 0.5, np.nan], np.float32))
-    least = decide(known, replace(options, model="m", alignment=0.25))
+    made = replace(gathered(source, tmp_path, options), score=np.array([0.1, 0.2, 0.3, 0.4, 0.5, np.nan], np.float32))
+    least = decide(made, replace(options, model="m", alignment=0.25))
     assert (least.why < 0).tolist() == [False, False, True, True, True, True]  # without a score it is not judged
-    share = decide(known, replace(options, model="m", quantile=0.25))
+    share = decide(made, replace(options, model="m", quantile=0.25))
     assert (share.why < 0).tolist() == [False, True, True, True, True, True]
     assert share.threshold == pytest.approx(0.2)
 
@@ -150,3 +159,31 @@ def test_memory_of_a_document(tmp_path: Path) -> None:
     print(f"{bytes_each:.0f} bytes a document")  # noqa: T201  docs/curation.md has it: pytest -s
     assert len(decided.kept) == number
     assert bytes_each < 400
+
+
+CAPTION = "a man in a blue coat sells oranges and lemons from a cart at the corner of the old market square in town"
+PLANTED = CAPTION.replace("sells", "sold")
+NONE = np.empty((0, 2), np.int64)
+FURTHER = PLANTED.replace("square in town", "place")
+
+
+def in_parts(
+    files: Sequence[str], column: spread.Column, how: tuple[Callable[[int], near.Place], near.Compare]
+) -> near.Pairs:
+    """What `spread.alike` does with three parts, in this process."""
+    column = replace(column, names=("number",))
+    dealt = pa.concat_tables([spread._deal(column, how[0](3), {"file": np.array([file])}) for file in files])
+    found = [spread._search(column, how[1], dealt.filter(pc.equal(dealt["part"], part))) for part in range(3)]
+    return np.stack([pa.concat_tables(found)[name].to_numpy() for name in "ab"], axis=1)
+
+
+@pytest.mark.parametrize("parts", [1, 3])
+def test_every_copy_of_a_planted_caption_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, parts: int) -> None:
+    said = [PLANTED, "b" + CAPTION[1:], *[PLANTED] * 3, FURTHER, "no more than " + PLANTED.upper() + "!", PLANTED + "?"]
+    source, tests = ([Document((Text(one, 1.0),), key=one) for one in some] for some in (said, (CAPTION, LONG)))
+    if parts > 1:
+        monkeypatch.setattr(known, "alike", lambda f, c, h: in_parts(f, c, h) if c.name == "minhash" else NONE)
+    decided = local(source, tmp_path, Options(stages=("exact",), similarity=0.72), [tests])
+    dropped = [decided.reasons[i] == "contamination: text" if i >= 0 else False for i in decided.why]
+    assert dropped == [text != FURTHER for text in said]
+    assert set(decided.because[dropped].tolist()) == {HELD_OUT}

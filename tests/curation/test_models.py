@@ -3,12 +3,15 @@
 from pathlib import Path
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 import torch
 from made import drawing
 
+from lorgnette.curation.curate import Told, curate
 from lorgnette.curation.models import embedder, looker
 from lorgnette.curation.options import Options
+from lorgnette.data.named import open_source
 from lorgnette.data.pairs import captioned
 from lorgnette.document import Document, Text
 from lorgnette.errors import CheckpointError
@@ -53,16 +56,67 @@ def test_an_encoder_by_name_embeds_and_scores_nothing() -> None:
         embedder("tiny-random", scores=True)
 
 
-def test_a_run_captions(tmp_path: Path, run: Path) -> None:
+@pytest.fixture(scope="module")
+def captioner(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("frozen") / "checkpoint"
     torch.manual_seed(0)
     arguments = {"language": "tiny-random", "vision": "tiny-random"}
     system = frozen.build(**arguments)
-    save(system, tmp_path / "frozen", identify(system, "frozen", arguments))
+    save(system, folder, identify(system, "frozen", arguments))
+    return folder
+
+
+def test_a_run_captions(run: Path, captioner: Path) -> None:
     source = [captioned(drawing(i), "x", key=str(i)) for i in range(3)]
-    said = looker(source, Options(captioner=tmp_path / "frozen"))(range(3))["generated"].to_pylist()
+    said = looker(source, Options(captioner=captioner))(range(3))["generated"].to_pylist()
     assert len(said) == 3
     assert all(isinstance(one, str) for one in said)
     with pytest.raises(CheckpointError, match="does not answer prompts"):
         looker(source, Options(captioner=run))
-    vectors, _ = embedder(str(tmp_path / "frozen"), scores=False)(source)
+    vectors, _ = embedder(str(captioner), scores=False)(source)
     assert vectors.shape[0] == 3
+
+
+def test_the_whole_with_models_stopped_twice(tmp_path: Path, run: Path, captioner: Path, local_ray: None) -> None:
+    source = [captioned(drawing(i), f"caption {i}", key=f"d{i}") for i in range(6)]
+    source[4] = Document((Text("no picture", 1.0),), key="d4")
+    options = Options(stages=("exact",), model=str(run), quantile=0.1, captioner=captioner, shard=3, size=2e-5)
+    expected = {row["number"]: row for row in looker(source, options)(range(6)).to_pylist()}
+    least = min(expected, key=lambda i: expected[i]["score"])
+    out, work = tmp_path / "out", tmp_path / "out.work" / "source"
+    left: dict[Path, int] = {}
+
+    def stopped(at: str) -> Told:
+        def told(stage: str, number: int, total: int) -> None:
+            assert total > 1
+            assert all(path.stat().st_mtime_ns == when for path, when in left.items() if path.exists())
+            if stage == at:
+                raise KeyboardInterrupt
+
+        return told
+
+    for at, table in (("looking", "seen"), ("writing", "tars")):
+        with pytest.raises(KeyboardInterrupt):
+            curate(source, out, options, told=stopped(at))
+        left |= {path: path.stat().st_mtime_ns for path in (work / table).iterdir() if path.name[0] != "."}
+        assert {path.parent.name for path in left} == {"seen", table}
+    report = curate(source, out, options, told=stopped(""))
+    assert report.dropped["alignment: text and picture do not fit"] == 1
+    kept = {document.key: document.meta for document in open_source(out)}
+    assert kept.keys() == {f"d{i}" for i in range(6) if i != least}
+    found = {}
+    for tar in sorted(out.glob("*.tar")):
+        table = pq.read_table(out / "embeddings" / f"{tar.stem}.parquet")
+        vectors = np.stack(table["embedding"].to_numpy())
+        assert vectors.dtype == np.float32
+        in_tar = [document.key for document in open_source(tar) if document.images]
+        assert table["key"].to_pylist() == in_tar
+        found |= dict(zip(in_tar, vectors, strict=True))
+    for i, row in expected.items():
+        if i != least:
+            told = kept[f"d{i}"]
+            assert told["alignment"] == pytest.approx(row["score"], abs=1e-6)
+            assert told["generated"] == row["generated"]
+            np.testing.assert_allclose(found.pop(f"d{i}"), np.frombuffer(row["embedding"], np.float32), atol=1e-6)
+    assert not found
+    assert not {"alignment", "generated", "embedding"} & kept["d4"].keys()

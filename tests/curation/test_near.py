@@ -55,6 +55,17 @@ def test_embeddings_that_are_alike_share_a_part() -> None:
     assert compare(np.arange(600) * 7, both).tolist() == [[7 * i, 7 * (i + 300)] for i in range(300)]
 
 
+@pytest.mark.parametrize("noise", [0.0, 1e-7, 0.01])
+def test_a_picture_that_is_there_thousands_of_times_is_a_pair_for_each(noise: float) -> None:
+    rng = np.random.default_rng(2)
+    base = rng.normal(size=(40, 32))
+    which = np.concatenate([np.arange(40), np.full(3000, 7), rng.integers(0, 40, 500)])
+    many = (base / np.linalg.norm(base, axis=1, keepdims=True))[which] + noise * rng.normal(size=(3540, 32))
+    many = (many / np.linalg.norm(many, axis=1, keepdims=True)).astype(np.float32)
+    found = near.near_vectors(np.arange(3540), many, least=0.95)
+    assert found.tolist() == [[which[i], i] for i in range(40, 3540)]
+
+
 SENTENCE = "the quick brown fox jumps over the lazy dog while seventeen grey cats watch it from the old red wall"
 
 
@@ -65,6 +76,18 @@ def test_texts() -> None:
     assert near.near_texts(np.arange(4), hashes, least=0.95).tolist() == [[0, 3]]
     assert near.near_texts(np.arange(4), hashes, least=0.5).tolist() == [[0, 2], [0, 3], [2, 3]]
     assert digest(SENTENCE) == digest(SENTENCE.upper() + "!") != digest(edited)
+
+
+def test_texts_of_one_band_are_all_compared_and_equal_ones_once() -> None:
+    rng = np.random.default_rng(0)
+    hashes = rng.integers(0, 1 << 32, (40, near.HASHES), dtype=np.uint32)
+    hashes[:, :5] = 7  # one band for all, and nothing else in common
+    hashes[30, 5:60] = hashes[9, 5:60]
+    many = np.concatenate([hashes, hashes[[9] * 3000]])
+    found = near.near_texts(np.arange(len(many)), many, least=0.8)
+    assert [9, 30] in found.tolist()
+    assert {(9, i) for i in range(40, 3040)} <= set(map(tuple, found.tolist()))
+    assert len(found) < 3 * len(many)
 
 
 @settings(max_examples=50, deadline=None)

@@ -24,7 +24,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from lorgnette.data.folders import SUFFIXES
-from lorgnette.data.web.tar import BLOCK, Contents, File, Member, Skipped, scan
+from lorgnette.data.web.tar import BLOCK, Contents, File, Member, Skipped, scan, too_large
 from lorgnette.errors import DataError
 from lorgnette.folders import replaced
 
@@ -134,8 +134,11 @@ class Index:
         """The bytes of a member.
 
         Raises:
-            DataError: the tar was cut short, replaced or taken away since it was indexed.
+            DataError: the tar was cut short, replaced or taken away since it was indexed; or the index, which may be of
+                before there was such a limit, has a member that is too large.
         """
+        if problem := too_large(member.name, member.size):
+            raise DataError(problem, where=self.path(tar), field=member.name, fix="Leave it out, or divide it.")
         data: bytes = self._file(self.path(tar)).member(member)
         return data
 

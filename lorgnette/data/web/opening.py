@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from lorgnette.data.arrow import Parquet
-from lorgnette.data.source import Source
+from lorgnette.data.source import Source, kind_of
 from lorgnette.data.web import site
 from lorgnette.data.web.index import Index, beside, is_index, open_index
 from lorgnette.data.web.records import is_page
@@ -59,10 +59,11 @@ def _pages(folder: Path) -> Iterator[str]:
 
 
 def _holds_pages(path: Path) -> bool:
-    """By its first record; what is damaged is the business of who reads it."""
+    """By its first records; what is damaged is the business of who reads it."""
     if path.suffix.lower() == ".parquet":
         return is_page(dict.fromkeys(Parquet(path).schema.names))
     try:
-        return is_page(Lines(path).record(0))
+        lines = Lines(path)
+        return kind_of(lambda i: is_page(lines.record(i)), len(lines))
     except DataError:
         return False

@@ -96,7 +96,7 @@ def mmc4(record: Mapping[str, Any], key: str, where: str, find: Find, matching: 
                 shown += 1
         out.text(" ".join(sentence.split()))
         out.gap(" ")
-    return Page(Document(out.parts(), key=key, meta=_meta(record)), tuple(left))
+    return Page(Document(out.parts(), key=key, meta=meta(record)), tuple(left))
 
 
 def _matched(info: Mapping[str, Any], where: str, find: Find, matching: Matching, shown: int) -> Image | Left:
@@ -141,7 +141,7 @@ def obelics(record: Mapping[str, Any], key: str, where: str, find: Find) -> Page
         else:
             raise DataError(f"a {type(text).__name__}, not text", where=where, field=f"texts[{n}]", fix=_AGAIN)
         out.gap("\n")
-    return Page(Document(out.parts(), key=key, meta=_meta(record)), tuple(left))
+    return Page(Document(out.parts(), key=key, meta=meta(record)), tuple(left))
 
 
 def _held(image: object, find: Find, where: str, field: str) -> Image | Left:
@@ -154,7 +154,7 @@ def _held(image: object, find: Find, where: str, field: str) -> Image | Left:
     raise DataError("neither a name nor bytes", where=where, field=field, fix=_AGAIN)
 
 
-def _meta(record: Mapping[str, Any]) -> dict[str, Any]:
+def meta(record: Mapping[str, Any]) -> dict[str, Any]:
     """What the record tells of the page itself, or in OBELICS' `general_metadata`, which is JSON in a text."""
     general = record.get("general_metadata")
     if isinstance(general, str):

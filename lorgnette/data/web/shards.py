@@ -10,7 +10,7 @@ import numpy as np
 from lorgnette.data.arrow import Parquet, Records
 from lorgnette.data.web.page import MISSING, Left, Page
 from lorgnette.data.web.place import Inside
-from lorgnette.data.web.records import Matching, page, parse
+from lorgnette.data.web.records import Matching, meta, page, parse
 from lorgnette.document import Document, Image
 from lorgnette.errors import DataError
 
@@ -47,17 +47,25 @@ class Shards:
     def __getitem__(self, i: int, /) -> Document:
         return self.page(i).document
 
+    def told(self, i: int) -> dict[str, Any]:
+        """What is written about the i-th page; no picture is looked for."""
+        file, number = self._place(i)
+        return meta(file.record(number))
+
     def page(self, i: int, /) -> Page:
         """The i-th page.
 
         Raises:
             DataError: its record is damaged or does not fit the format.
         """
-        i = range(len(self))[i]
-        k = bisect_right(self.ends, i)
-        file, number = self.files[k], i - (self.ends[k - 1] if k else 0)
+        file, number = self._place(i)
         where = file.where(number)
         return page(file.record(number), where, str(file.path.parent / where), self._find, self.matching)
+
+    def _place(self, i: int) -> tuple[Records, int]:
+        i = range(len(self))[i]
+        k = bisect_right(self.ends, i)
+        return self.files[k], i - (self.ends[k - 1] if k else 0)
 
     def _find(self, name: str) -> Image | Left:
         found: Image | Left = Left(name, MISSING)

@@ -20,14 +20,13 @@ BLOCK = tarfile.BLOCKSIZE
 CLIPS = (".mp4", ".webm", ".mkv", ".mov", ".avi")
 KINDS = (*SUFFIXES, *CLIPS, ".txt", ".json")
 """The members that are read; all others (.pkl, .npy, ...) are counted and never opened."""
-LARGEST = 1 << 30
-"""Bytes of the largest member that is read."""
+LARGEST, LARGEST_OF = 1 << 30, {".txt": 1 << 22, ".json": 1 << 25}
+"""Bytes of the largest member that is read; texts and JSON are decoded whole before anything else is known of them."""
 
 OUTSIDE = "with a name that leads out of the tar"
 LINK = "that are links or special files"
 KIND = "of a kind that is not read"
 NAME = "with a name that is not UTF-8, or holds a NUL"
-SIZE = f"of more than {LARGEST:,} bytes"
 _AGAIN = "Copy or write it again."
 
 Skipped = dict[str, tuple[int, str]]
@@ -121,7 +120,13 @@ def _against(name: PurePosixPath, member: tarfile.TarInfo) -> str:
         return KIND
     if any(character == "\0" or "\ud800" <= character <= "\udfff" for character in str(name)):
         return NAME
-    return SIZE if member.size > LARGEST else ""
+    return too_large(str(name), member.size)
+
+
+def too_large(name: str, size: int) -> str:
+    """Why a member of that size is not read; "" for one that is."""
+    largest = next((most for kind, most in LARGEST_OF.items() if name.lower().endswith(kind)), LARGEST)
+    return f"of more than {largest:,} bytes" if size > largest else ""
 
 
 class File:

@@ -18,9 +18,10 @@ from typing import Any
 from lorgnette.data.fields import clean
 from lorgnette.data.folders import SUFFIXES
 from lorgnette.data.pairs import captioned
+from lorgnette.data.source import kind_of
 from lorgnette.data.web.index import JSON, Index, Sample, index
 from lorgnette.data.web.page import FORMAT, MISSING, REMOTE, Left, Page
-from lorgnette.data.web.records import Matching, is_page, page, parse
+from lorgnette.data.web.records import Matching, is_page, meta, page, parse
 from lorgnette.data.web.tar import CLIPS, Member
 from lorgnette.data.written import is_written, restored
 from lorgnette.document import Document, Image
@@ -28,21 +29,22 @@ from lorgnette.errors import DataError
 
 
 def open_tars(tars: Sequence[Path] | Index, matching: Matching | None = None) -> "TarPairs | TarPages | TarDocuments":
-    """A source over tars of one folder, or over an index of them: what the first JSON member holds says of which kind.
+    """A source over tars of one folder, or over an index of them: what the first JSON members hold says of which kind.
 
     Raises:
-        DataError: as `lorgnette.data.web.tar.scan` says.
+        DataError: as `lorgnette.data.web.tar.scan` says; or none of the first can be read.
     """
     found = tars if isinstance(tars, Index) else index(tars)
     records = found.holding(JSON)
-    if len(records):
-        sample = found.sample(int(records[0]))
-        first = _json(found, sample)
-        if is_written(first):
-            return TarDocuments(found)
-        if is_page(first):
-            return TarPages(found, matching)
-    return TarPairs(found)
+
+    def kind(k: int) -> str:
+        record = _json(found, found.sample(int(records[k])))
+        return "document" if is_written(record) else "page" if is_page(record) else "pair"
+
+    told = kind_of(kind, len(records)) if len(records) else "pair"
+    if told == "document":
+        return TarDocuments(found)
+    return TarPages(found, matching) if told == "page" else TarPairs(found)
 
 
 class TarPairs:
@@ -57,6 +59,11 @@ class TarPairs:
 
     def __len__(self) -> int:
         return len(self.index)
+
+    def told(self, i: int) -> dict[str, Any]:
+        """What is written about the i-th document; no picture is read."""
+        sample = self.index.sample(i)
+        return _json(self.index, sample) if "json" in sample.members else {}
 
     def __getitem__(self, i: int, /) -> Document:
         sample = self.index.sample(i)
@@ -104,6 +111,10 @@ class TarPages:
     def __getitem__(self, i: int, /) -> Document:
         return self.page(i).document
 
+    def told(self, i: int) -> dict[str, Any]:
+        """What is written about the i-th page; no picture is read."""
+        return meta(_json(self.index, self.index.sample(int(self.records[i]))))
+
     def page(self, i: int, /) -> Page:
         """The i-th page.
 
@@ -148,6 +159,11 @@ class TarDocuments:
             return self.index.read(sample.tar, member)
 
         return restored(_json(self.index, sample), where, read)
+
+    def told(self, i: int) -> dict[str, Any]:
+        """What is written about the i-th document; no picture is read."""
+        found = _json(self.index, self.index.sample(int(self.records[i]))).get("meta")
+        return found if isinstance(found, dict) else {}
 
 
 def _json(index: Index, sample: Sample) -> dict[str, Any]:

@@ -11,12 +11,13 @@ from pathlib import Path
 import pytest
 from web_made import mmc4, noise, tar
 
+from lorgnette.data.pack import members
 from lorgnette.data.web.index import index
 from lorgnette.data.web.kept import Kept
 from lorgnette.data.web.page import Left
 from lorgnette.data.web.tar import scan
 from lorgnette.data.web.tars import TarPages, TarPairs, open_tars
-from lorgnette.document import Text
+from lorgnette.document import Document, Text
 from lorgnette.errors import DataError
 
 
@@ -186,3 +187,33 @@ def test_a_page_that_is_wrong_is_named(tmp_path: Path) -> None:
     )
     with pytest.raises(DataError, match=r"a\.tar: 1\.json: images: 1 entries, but texts has 0"):
         source[1]
+
+
+@pytest.mark.parametrize(("kind", "most"), [("txt", 4 << 20), ("json", 32 << 20)])
+def test_texts_that_are_too_large_are_left_where_they_are(tmp_path: Path, kind: str, most: int) -> None:
+    """By the header alone: the file is sparse, and nothing of the member is read."""
+    path = tmp_path / "a.tar"
+    with open(path, "wb") as file:
+        for name, data, size in (
+            ("a.png", noise(), None),
+            (f"a.{kind}", b"", most + 1),
+            ("b.png", noise(1), None),
+            (f"b.{kind}", b'{"caption": "x"}', None),
+        ):
+            member = tarfile.TarInfo(name)
+            member.size = len(data) if size is None else size
+            file.write(member.tobuf() + data)
+            file.seek(file.tell() - len(data) + -(-member.size // 512) * 512)
+        file.truncate(file.tell() + 1024)
+    source = open_tars([path])
+    assert source.index.skipped == {f"of more than {most:,} bytes": (1, f"a.tar: a.{kind}")}
+    assert source[1].text.strip("{}") in ("x", '"caption": "x"')
+    with pytest.raises(DataError, match="no text beside it"):
+        source[0]
+    with pytest.raises(DataError, match=f"of more than {most:,} bytes"):  # an index of before there was such a limit
+        source.index.read(0, source.index.sample(0).members["png"]._replace(name=f"a.{kind}", size=most + 1))
+
+
+def test_what_no_tar_is_read_with_is_not_packed() -> None:
+    with pytest.raises(DataError, match="k: its json is of more than"):
+        members(Document((Text("x" * (33 << 20), 1.0),), key="k"))
