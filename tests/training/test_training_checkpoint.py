@@ -319,3 +319,19 @@ def test_a_disk_that_fills_while_metrics_are_written_is_one_clear_error(tmp_path
     with pytest.raises(ResourceError, match=r"metrics.jsonl: the disk is full"):
         metrics.write(1, {"loss": 1.0})
     metrics.close()
+
+
+def test_a_disk_that_is_full_when_a_run_goes_on_keeps_the_metrics(tmp_path, monkeypatch):
+    metrics = Metrics(tmp_path, 0)
+    for step in range(1, 4):
+        metrics.write(step, {"loss": 1.0})
+    metrics.close()
+    before = metrics.path.read_text()
+
+    def write_text(path, *_, **__):
+        raise full(path)
+
+    monkeypatch.setattr(Path, "write_text", write_text)
+    with pytest.raises(ResourceError, match=r"metrics.jsonl: the disk is full"):
+        Metrics(tmp_path, 2)
+    assert metrics.path.read_text() == before
