@@ -152,13 +152,14 @@ def in_folder(name: str, recipe: Callable[..., Any]) -> Callable[..., None]:
     @wraps(recipe)
     def command(*, folder: Path, resume: bool, **options: Any) -> None:
         from lorgnette.training import train_phases
+        from lorgnette.training.ranks import launched
 
         how = {option: options.pop(option) for option, *_ in HOW}
         made = recipe(**options)
         told = {key: value for key, value in options.items() if value is not None}  # sources and callbacks are None
         phases = [replace(run, options=told, **how) for run in (made if isinstance(made, list) else [made])]
         train_phases(phases, folder, resume=resume)
-        if os.environ.get("RANK", "0") == "0":
+        if launched()[0] == 0:
             print(f"The model is in {folder / 'checkpoint'}.")
 
     keyword = inspect.Parameter.KEYWORD_ONLY
