@@ -174,4 +174,5 @@ def in_folder(name: str, recipe: Callable[..., Any]) -> Callable[..., None]:
     told = "        folder: of the run; made where it is missing.\n        resume: go on with the run in `folder`.\n"
     told += "".join(f"        {option}: {text}\n" for option, _, _, text in HOW)
     command.__doc__ = (recipe.__doc__ or "").replace("    Args:\n", "    Args:\n" + told, 1)
+    del command.__wrapped__  # type: ignore[attr-defined]
     return command

@@ -43,6 +43,7 @@ class Machine:
         parallel: whether each has all parameters, or a shard of them. One device alone has all.
         offload: of shards, kept in the machine's memory.
         reserve: the share of memory that is left to the driver, to buffers and to fragmentation.
+        per_host: the most devices that share one machine's memory.
     """
 
     memory: float
@@ -52,13 +53,14 @@ class Machine:
     mfu: float = 0.3
     parallel: Literal["replicate", "shard"] = "shard"
     offload: bool = False
+    per_host: int = 8
 
     @property
     def sharded(self) -> bool:
         return self.parallel == "shard" and (self.devices > 1 or self.offload)
 
     def __post_init__(self) -> None:
-        sound = self.memory > 0 and self.devices >= 1 and (self.flops is None or self.flops > 0)
+        sound = self.memory > 0 and min(self.devices, self.per_host) >= 1 and (self.flops is None or self.flops > 0)
         if not (sound and 0 <= self.reserve < 1 and 0 < self.mfu <= 1):
             fix = "Memory and FLOPs are above 0, devices 1 or more, the reserve from 0 to below 1, mfu up to 1."
             raise ConfigError(f"no such machine: {self}", where="machine", fix=fix)
@@ -147,6 +149,11 @@ class Plan:
         """Bytes of the machine's memory that are offloaded for one device."""
         bytes_ = sum(share.weights for share in self.parts) + 12 * self.learnt
         return bytes_ / self.machine.devices if self.machine.offload else 0.0
+
+    @property
+    def building(self) -> int:
+        """Bytes of a host's memory while the run begins: each of its processes builds the whole system there."""
+        return sum(share.weights for share in self.parts) * min(self.machine.devices, self.machine.per_host)
 
     @property
     def checkpoint(self) -> int:
