@@ -11,7 +11,8 @@ Per device, of D that work together, with AdamW and the loop's way of adding up 
     activations   samples x what backward needs of one, an estimate (`lorgnette.flops.Work.saved`)
 
 Stored are 4 bytes a parameter, 2 of a frozen language model; 2 x learnt are the copies that autocast makes; a block is
-gathered in bfloat16, this and the next one. What is offloaded takes the machine's memory.
+gathered in bfloat16, this and the next one. What is offloaded takes the machine's memory. While the system is built,
+each process takes all that is stored of its host's.
 """
 
 from collections.abc import Mapping

@@ -32,7 +32,7 @@ def begin(folder: Path, run: Run, *, resume: bool, processes: int = 1) -> None:
     started = state.exists(folder / "state") or (current(folder / "checkpoint") / CONFIG).is_file()
     made_with = {"versions": versions(), "commit": commit(), "processes": processes, "parallel": run.parallel}
     made_with |= {"workers": run.workers, "machine": machine()}
-    start = {"date": datetime.now(UTC).isoformat(timespec="seconds"), "step": state.step(folder / "state")}
+    start: dict[str, Any] = {"date": datetime.now(UTC).isoformat(timespec="seconds"), "step": 0}
     if resume and (started or path.exists()):
         kept = read_json(path)
         theirs, ours = kept.get("run", {}), run.describe()
@@ -40,6 +40,7 @@ def begin(folder: Path, run: Run, *, resume: bool, processes: int = 1) -> None:
             changes = "; ".join(f"{name} was {theirs.get(name)!r}, is {ours[name]!r}" for name in different)
             fix = "Resume with the same settings, or start a new folder."
             raise ConfigError(f"the run in this folder is another: {changes}", where=folder, fix=fix)
+        start["step"] = state.step(folder / "state")
         write_json(path, {**kept, "starts": [*kept.get("starts", []), {**start, **made_with}]})
         return
     if started:
