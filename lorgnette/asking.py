@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import os
 import shlex
 import shutil
 import sys
@@ -34,6 +33,7 @@ from lorgnette.incontext.requests import Answers
 from lorgnette.saved import CONFIG, digests, locate, theirs
 from lorgnette.training.checkpoint import load
 from lorgnette.training.progress import Display
+from lorgnette.training.ranks import launched
 
 System = Prompted | Chooses | Answers
 
@@ -50,7 +50,7 @@ def opened(run: Path) -> tuple[System, str]:
     """
     device = "cpu"
     if torch.cuda.is_available():  # under torchrun, one for each process of this machine
-        device = f"cuda:{int(os.environ.get('LOCAL_RANK', 0)) % torch.cuda.device_count()}"
+        device = f"cuda:{launched()[2] % torch.cuda.device_count()}"
     folder = theirs(run)
     system = load(run, device=device) if folder is None else _transformers(folder, device)
     folder = folder or locate(run)
@@ -84,7 +84,7 @@ def answering(system: System, *, batch: int = 64, memory: int = 1 << 30) -> Answ
 
 def processes() -> tuple[int, int]:
     """This process and their number, under torchrun; a group is made, so that they can wait for each other."""
-    rank, world = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
+    rank, world, _ = launched()
     if world > 1:
         import torch.distributed as dist
 

@@ -152,13 +152,14 @@ def in_folder(name: str, recipe: Callable[..., Any]) -> Callable[..., None]:
     @wraps(recipe)
     def command(*, folder: Path, resume: bool, **options: Any) -> None:
         from lorgnette.training import train_phases
+        from lorgnette.training.ranks import launched
 
         how = {option: options.pop(option) for option, *_ in HOW}
         made = recipe(**options)
         told = {key: value for key, value in options.items() if value is not None}  # sources and callbacks are None
         phases = [replace(run, options=told, **how) for run in (made if isinstance(made, list) else [made])]
         train_phases(phases, folder, resume=resume)
-        if os.environ.get("RANK", "0") == "0":
+        if launched()[0] == 0:
             print(f"The model is in {folder / 'checkpoint'}.")
 
     keyword = inspect.Parameter.KEYWORD_ONLY
@@ -173,4 +174,5 @@ def in_folder(name: str, recipe: Callable[..., Any]) -> Callable[..., None]:
     told = "        folder: of the run; made where it is missing.\n        resume: go on with the run in `folder`.\n"
     told += "".join(f"        {option}: {text}\n" for option, _, _, text in HOW)
     command.__doc__ = (recipe.__doc__ or "").replace("    Args:\n", "    Args:\n" + told, 1)
+    del command.__wrapped__  # type: ignore[attr-defined]
     return command

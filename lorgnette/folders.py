@@ -72,10 +72,15 @@ def current(folder: Path) -> Path:
 
 def write_json(path: Path, value: object) -> None:
     """Writes a JSON file as a whole or not at all."""
-    new = path.with_name(f".{path.name}.new")
+    write_text(path, json.dumps(value, indent=2) + "\n")
+
+
+def write_text(path: Path, text: str) -> None:
+    """Writes a file as a whole or not at all."""
+    new = beside(path, "new")
     try:
         with disk(path):
-            new.write_text(json.dumps(value, indent=2) + "\n", encoding="utf-8")
+            new.write_text(text, encoding="utf-8")
             sync(new)
             new.replace(path)
     finally:
@@ -109,5 +114,5 @@ def sync(path: Path) -> None:
 
 
 def beside(folder: Path, what: str) -> Path:
-    """Where a folder is written (`new`) before it takes its place, or was (`old`)."""
+    """Where a folder or a file is written (`new`) before it takes its place, or was (`old`)."""
     return folder.with_name(f".{folder.name}.{what}")

@@ -11,7 +11,8 @@ Per device, of D that work together, with AdamW and the loop's way of adding up 
     activations   samples x what backward needs of one, an estimate (`lorgnette.flops.Work.saved`)
 
 Stored are 4 bytes a parameter, 2 of a frozen language model; 2 x learnt are the copies that autocast makes; a block is
-gathered in bfloat16, this and the next one. What is offloaded takes the machine's memory.
+gathered in bfloat16, this and the next one. What is offloaded takes the machine's memory. While the system is built,
+each process takes all that is stored of its host's.
 """
 
 from collections.abc import Mapping
@@ -43,6 +44,7 @@ class Machine:
         parallel: whether each has all parameters, or a shard of them. One device alone has all.
         offload: of shards, kept in the machine's memory.
         reserve: the share of memory that is left to the driver, to buffers and to fragmentation.
+        per_host: the most devices that share one machine's memory.
     """
 
     memory: float
@@ -52,13 +54,14 @@ class Machine:
     mfu: float = 0.3
     parallel: Literal["replicate", "shard"] = "shard"
     offload: bool = False
+    per_host: int = 8
 
     @property
     def sharded(self) -> bool:
         return self.parallel == "shard" and (self.devices > 1 or self.offload)
 
     def __post_init__(self) -> None:
-        sound = self.memory > 0 and self.devices >= 1 and (self.flops is None or self.flops > 0)
+        sound = self.memory > 0 and min(self.devices, self.per_host) >= 1 and (self.flops is None or self.flops > 0)
         if not (sound and 0 <= self.reserve < 1 and 0 < self.mfu <= 1):
             fix = "Memory and FLOPs are above 0, devices 1 or more, the reserve from 0 to below 1, mfu up to 1."
             raise ConfigError(f"no such machine: {self}", where="machine", fix=fix)
@@ -147,6 +150,11 @@ class Plan:
         """Bytes of the machine's memory that are offloaded for one device."""
         bytes_ = sum(share.weights for share in self.parts) + 12 * self.learnt
         return bytes_ / self.machine.devices if self.machine.offload else 0.0
+
+    @property
+    def building(self) -> int:
+        """Bytes of a host's memory while the run begins: each of its processes builds the whole system there."""
+        return sum(share.weights for share in self.parts) * min(self.machine.devices, self.machine.per_host)
 
     @property
     def checkpoint(self) -> int:

@@ -3,7 +3,7 @@
 import inspect
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import wraps
 from typing import Any, Literal
 
@@ -12,12 +12,45 @@ import rich.table
 from torch import nn
 
 from lorgnette.asking import screen
+from lorgnette.flops import Reckons
 from lorgnette.plan import GIB, Machine, Plan, Share, plan
 from lorgnette.policy import Policy
 from lorgnette.run import Run
+from lorgnette.training.streams import Collate, Loader, shuffled
 
 A100 = 312e12
 """FLOPs a second that its maker states, in bfloat16 and without sparsity."""
+LOOKED_AT = 32
+"""Documents of a stream whose positions and pictures are counted."""
+
+
+@dataclass(frozen=True)
+class Mixed:
+    """The plan of every stream, by name, and the documents of an update; in turns, or all in one update."""
+
+    streams: Mapping[str, tuple[Plan, int]]
+    turns: bool = False
+
+    @property
+    def heaviest(self) -> Plan:
+        """Of the stream that needs the most memory: a device holds the activations of one at a time."""
+        return max((found for found, _ in self.streams.values()), key=lambda found: found.needed)
+
+    @property
+    def seconds(self) -> dict[str, float]:
+        """That each stream takes of an update that sees it; empty where no rate is known."""
+        return {name: count / found.rate for name, (found, count) in self.streams.items() if found.rate}
+
+    @property
+    def rate(self) -> float | None:
+        """Samples a second, of all streams together."""
+        taken = sum(self.seconds.values())
+        return sum(count for _, count in self.streams.values()) / taken if taken else None
+
+    def mean(self, value: Callable[[Plan], float]) -> float:
+        """Over samples."""
+        counts = sum(count for _, count in self.streams.values())
+        return sum(count * value(found) for found, count in self.streams.values()) / counts
 
 
 def planned(name: str, recipe: Callable[..., Any]) -> Callable[..., None]:
@@ -28,8 +61,9 @@ def planned(name: str, recipe: Callable[..., Any]) -> Callable[..., None]:
         *,
         memory: float,
         devices: int,
-        tokens: int,
-        images: int,
+        per_host: int,
+        tokens: int | None,
+        images: int | None,
         samples: int | None,
         flops: float,
         mfu: float,
@@ -39,20 +73,20 @@ def planned(name: str, recipe: Callable[..., Any]) -> Callable[..., None]:
         **options: Any,
     ) -> None:
         made = recipe(**options)
-        machine = Machine(memory, devices, flops, mfu=mfu, parallel=parallel, offload=offload)
+        machine = Machine(memory, devices, flops, mfu=mfu, parallel=parallel, offload=offload, per_host=per_host)
         for run in made if isinstance(made, list) else [made]:
             found = of_run(run, machine, tokens=tokens, images=images, samples=samples)
             show(found, title=run.recipe or name, picture=picture)
-            sizes = {name: stream.batch for name, stream in run.data.items()}
-            print_line(update(found, sizes, turns=run.turns))
+            print_line(update(found))
 
     keyword = inspect.Parameter.KEYWORD_ONLY
     asked = {
         "memory": (float, 80.0, "GiB of each device."),
         "devices": (int, 1, "that work together."),
-        "tokens": (int, 256, "positions of a sample that the language model reads."),
-        "images": (int, 1, "pictures of a sample."),
-        "samples": (int | None, None, "on a device at once; None is the recipe's largest batch, dealt out."),
+        "per_host": (int, 8, "the most devices that share one machine's memory."),
+        "tokens": (int | None, None, "positions that the language model reads of a sample; None looks at each stream."),
+        "images": (int | None, None, "pictures of a sample, frames among them; None looks at each stream."),
+        "samples": (int | None, None, "on a device at once; None deals the batch of each stream out."),
         "flops": (float, A100, "a second, of a device; the default is an A100's in bfloat16."),
         "mfu": (float, 0.3, "share of it that is model FLOPs. Measure yours: `samples_per_second` is in the metrics."),
         "parallel": (Literal["replicate", "shard"], "shard", "whether each device has all parameters, or a shard."),
@@ -65,6 +99,7 @@ def planned(name: str, recipe: Callable[..., Any]) -> Callable[..., None]:
     command.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
     told = "".join(f"        {n}: {text}\n" for n, (_, _, text) in asked.items())
     command.__doc__ = (recipe.__doc__ or "").replace("    Args:\n", "    Args:\n" + told, 1)
+    del command.__wrapped__  # type: ignore[attr-defined]
     return command
 
 
@@ -83,6 +118,7 @@ def published(
         *,
         memory: float = 80.0,
         devices: int = 1,
+        per_host: int = 8,
         tokens: int = 256,
         images: int = pictures,
         samples: int = 8,
@@ -98,6 +134,7 @@ def published(
         Args:
             memory: GiB of each device.
             devices: that work together.
+            per_host: the most devices that share one machine's memory.
             tokens: positions of a sample that the language model reads.
             images: pictures of a sample.
             samples: on a device at once.
@@ -113,35 +150,80 @@ def published(
             policy,
             tokens=tokens,
             images=images,
-            machine=Machine(memory, devices, flops, mfu=mfu, parallel=parallel, offload=offload),
+            machine=Machine(memory, devices, flops, mfu=mfu, parallel=parallel, offload=offload, per_host=per_host),
             samples=samples,
             gradient_checkpointing=gradient_checkpointing,
             paper=paper,
         )
-        show(found, title=title, picture=picture)
+        show(Mixed({"sample": (found, 1)}), title=title, picture=picture)
 
     return command
 
 
-def of_run(run: Run, machine: Machine, *, tokens: int, images: int, samples: int | None = None) -> Plan:
-    """A run's system under its policy, built as the run builds it: on its way to "meta" it would untie its weights."""
-    batch = max(stream.batch for stream in run.data.values())
-    return plan(
-        run.model(),
-        run.policy,
-        tokens=tokens,
-        images=images,
-        machine=machine,
-        samples=samples or math.ceil(batch / run.accumulate / machine.devices),
-        gradient_checkpointing=run.gradient_checkpointing,
-    )
+def of_run(
+    run: Run, machine: Machine, *, tokens: int | None = None, images: int | None = None, samples: int | None = None
+) -> Mixed:
+    """A run's system under its policy, built as the run builds it: on its way to "meta" it would untie its weights.
+
+    Args:
+        tokens, images: of every sample; None looks at the first documents of each stream, as the run lays them out.
+        samples: on a device at once; None deals the recipe's batches out.
+
+    Raises:
+        DataError: no document of a stream can be read.
+    """
+    system: Any = run.model()
+    found = {}
+    for name, stream in run.data.items():
+        own = samples or math.ceil(stream.batch / run.accumulate / machine.devices)
+        seen = tokens, images
+        if tokens is None or images is None:
+            layout: Collate = system.layout.packed if run.pack else system.layout
+            looked = _looked_at(shuffled(name, replace(stream, batch=min(own, LOOKED_AT)), layout, run.seed), system)
+            seen = tokens or looked[0], looked[1] if images is None else images
+        planned = plan(
+            system,
+            run.policy,
+            tokens=seen[0] or 1,
+            images=seen[1] or 0,
+            machine=machine,
+            samples=own,
+            gradient_checkpointing=run.gradient_checkpointing,
+        )
+        found[name] = planned, stream.batch
+    return Mixed(found, run.turns)
 
 
-def show(found: Plan, *, title: str = "", picture: float = 60.0) -> None:
+def _looked_at(loader: Loader, system: Any) -> tuple[int, int]:
+    """Positions, as `works` wants them and with padding, and pictures of a document of the first batch; rounded up."""
+    loaded = loader(0)
+    if not loaded.size:
+        raise next(iter(loaded.broken.values()))
+    apart = isinstance(getattr(system, "language", None), Reckons)
+    positions = pictures = 0
+    for batch, _ in loaded.parts:
+        media = batch.media[batch.media >= 0]
+        pictures += len(media) if batch.frames is None else int(batch.frames[media].sum())
+        positions += batch.tokens.numel() - (int((batch.slots >= 0).sum()) if apart else 0)
+    return math.ceil(positions / loaded.size), math.ceil(pictures / loaded.size)
+
+
+def show(found: Mixed, *, title: str = "", picture: float = 60.0) -> None:
     """The table and the report, on the screen."""
-    screen().print(table(found, title=title))
-    for line in (*report(found), *throughput(found, picture=picture)):
+    screen().print(table(found.heaviest, title=title))
+    for line in (*report(found.heaviest), *streams(found), *throughput(found, picture=picture)):
         print_line(line)
+
+
+def streams(found: Mixed) -> list[str]:
+    """What a sample of each stream is, and costs; nothing where there is one stream."""
+    if len(found.streams) == 1:
+        return []
+    return [
+        f"A sample of {name}: {own.tokens} positions, {own.images} pictures, {own.flops:.3g} FLOPs; "
+        f"{count:,} in an update."
+        for name, (own, count) in found.streams.items()
+    ]
 
 
 def print_line(line: str) -> None:
@@ -149,29 +231,30 @@ def print_line(line: str) -> None:
     screen().print(line, highlight=False, markup=False, soft_wrap=True)
 
 
-def throughput(found: Plan, *, picture: float = 60.0) -> list[str]:
+def throughput(found: Mixed, *, picture: float = 60.0) -> list[str]:
     """What the disks must hold and give: checkpoint, state, and data at the expected rate.
 
     Args:
         picture: KiB of a picture's file.
     """
-    lines = [f"A checkpoint takes {_gib(found.checkpoint)}, the state that a run goes on from {_gib(found.state)}."]
+    one = found.heaviest
+    lines = [f"A checkpoint takes {_gib(one.checkpoint)}, the state that a run goes on from {_gib(one.state)}."]
     if (rate := found.rate) is not None:
-        wanted = rate * (found.images * picture * 1024 + 4 * found.tokens)
-        day = 86_400 * rate
+        wanted = rate * found.mean(lambda own: own.images * picture * 1024 + 4 * own.tokens)
+        positions = 86_400 * rate * found.mean(lambda own: own.tokens)
         lines.append(
-            f"At {found.machine.mfu:.0%} of the full rate: {_count(day * found.tokens)} positions and {_count(day)} "
+            f"At {one.machine.mfu:.0%} of the full rate: {_count(positions)} positions and {_count(86_400 * rate)} "
             f"samples a day, which read {wanted / 2**20:,.1f} MiB/s."
         )
     return lines
 
 
-def update(found: Plan, batches: Mapping[str, int], *, turns: bool = False) -> str:
-    """How long an update takes that sees a batch of every stream."""
-    samples = max(batches.values()) if turns else sum(batches.values())
-    told = " + ".join(f"{count:,} {name}" for name, count in batches.items())
-    time = f"{samples / found.rate:.3g} s" if found.rate else "no time is known"
-    return f"An update ({'or '.join(told.split('+ ')) if turns else told}): {time}."
+def update(found: Mixed) -> str:
+    """How long an update takes that sees a batch of every stream; in turns, the longest."""
+    told = (" or " if found.turns else " + ").join(f"{count:,} {name}" for name, (_, count) in found.streams.items())
+    taken = found.seconds.values()
+    time = f"{max(taken) if found.turns else sum(taken):.3g} s" if taken else "no time is known"
+    return f"An update ({told}): {time}."
 
 
 def table(found: Plan, *, title: str = "") -> rich.table.Table:
@@ -217,6 +300,9 @@ def report(found: Plan) -> list[str]:
         lines += [f"  It fits on {_setting(other)}." for other in found.advice()]
         if not found.advice():
             lines.append("  One sample does not fit on any number of devices: take more memory, or shorter samples.")
+    processes = min(found.machine.devices, found.machine.per_host)
+    whole = "in its process" if processes == 1 else f"whole in each of its {processes} processes"
+    lines.append(f"While the system is built, {whole}, it takes {_gib(found.building)} of a host's memory.")
     lines.append(f"FLOPs of a sample, forward and backward: {found.flops:.3g}.")
     if found.seconds is not None:
         lines.append(f"A step takes {found.seconds:.3g} s or more: its FLOPs at the device's full rate.")

@@ -84,3 +84,12 @@ def test_the_installed_command_runs():
     done = subprocess.run([sys.executable, "-m", "lorgnette", "--help"], capture_output=True, text=True, timeout=60)
     assert done.returncode == 0
     assert "quickstart" in done.stdout
+
+
+@pytest.mark.parametrize("command", ["train", "plan"])
+def test_options_of_the_command_itself_are_explained(command, capsys):
+    with pytest.raises(SystemExit):
+        main([command, "clip.pretrain", "--help"])
+    told = capsys.readouterr().out
+    assert "{replicate,shard}" in told
+    assert ("processes that" if command == "train" else "positions that") in told

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import tyro
+from torch.distributed.run import get_args_parser
 
 from lorgnette.cli import COMMANDS, main
 
@@ -82,3 +83,14 @@ for lr in 1 2; do lorgnette train z --lr $lr; done
     found = {line.split()[0] for _, line in WRITTEN_COMMANDS}
     assert found <= set(COMMANDS)
     assert {"train", "plan", "convert", "data", "evaluate", "benchmark", "compare", "rate", "tokenizer"} <= found
+
+
+def test_torchrun_understands_the_cluster_examples_and_waits_as_long_as_they_are_given():
+    page = (DOCS / "distribution.md").read_text()
+    slurm = shlex.split(re.search(r"srun torchrun (.*?)```", page, re.DOTALL)[1].replace("\\\n", " "))
+    pods = [word.strip().strip('"') for word in re.search(r"\[torchrun, (.*?)\]", page, re.DOTALL)[1].split(",")]
+    given = int(re.search(r"TERM@(\d+)", page)[1]), int(re.search(r"GracePeriodSeconds: (\d+)", page)[1])
+    for words, seconds in zip((slurm, pods), given, strict=True):
+        found = get_args_parser().parse_args(words)
+        assert seconds - 30 < found.shutdown_timeout < seconds
+        assert (found.module, found.training_script, found.training_script_args[0]) == (True, "lorgnette", "train")

@@ -17,11 +17,16 @@ from lorgnette.flops import dense, works
 from lorgnette.fusion.cross import CrossFusion, GatedCrossAttention
 from lorgnette.fusion.graft import GraftedFusion, GraftedLayer
 from lorgnette.language.tiny import tiny_random
+from lorgnette.objectives.language_modelling import LanguageModelling
 from lorgnette.plan import GIB, Machine, Plan, plan
-from lorgnette.planning import report, table, throughput, update
+from lorgnette.planning import Mixed, of_run, report, streams, table, throughput, update
 from lorgnette.policy import Frozen, Learn, Policy, apply, set_modes
 from lorgnette.resamplers import PerceiverResampler
+from lorgnette.run import Run, Stream
 from lorgnette.systems.flamingo import Flamingo
+from lorgnette.training.learner import Learner
+from lorgnette.training.ranks import Ranks
+from lorgnette.training.streams import shuffled
 from lorgnette.vision import load as load_vision
 
 FLAMINGO: Policy = {"vision.*": Frozen(), "language.*": Frozen(), "*": Learn(1e-4)}
@@ -191,11 +196,71 @@ def test_a_day_by_hand() -> None:
     parts = {"language": layers(1, 1000)}
     found = plan(parts, {"*": Learn(0.1)}, tokens=100, images=2, size=1, machine=machine)
     assert found.rate == pytest.approx(1e12 / found.flops)
-    (_, said) = throughput(found, picture=10.0)
+    (_, said) = throughput(Mixed({"sample": (found, 1)}), picture=10.0)
     assert f"{found.rate * (20 * 1024 + 400) / 2**20:,.1f} MiB/s" in said
     assert "At 25% of the full rate" in said
-    assert f"3 a + 5 b): {8 / found.rate:.3g} s" in update(found, {"a": 3, "b": 5})
-    assert f"3 a or 5 b): {5 / found.rate:.3g} s" in update(found, {"a": 3, "b": 5}, turns=True)
+    both = {"a": (found, 3), "b": (found, 5)}
+    assert f"3 a + 5 b): {8 / found.rate:.3g} s" in update(Mixed(both))
+    assert f"3 a or 5 b): {5 / found.rate:.3g} s" in update(Mixed(both, turns=True))
+
+
+def test_a_mixture_by_hand() -> None:
+    """Every stream's samples cost what they cost, and the device holds one stream's activations at a time."""
+    machine = Machine(1.0, devices=4, flops=1e12, mfu=0.25)
+    parts = {"language": layers(1, 1000)}
+    long = plan(parts, {"*": Learn(0.1)}, tokens=200, images=5, size=1, machine=machine, samples=2)
+    short = plan(parts, {"*": Learn(0.1)}, tokens=20, images=1, size=1, machine=machine, samples=4)
+    mixed = Mixed({"pages": (long, 8), "pairs": (short, 16)})
+    assert mixed.heaviest is long
+    assert mixed.rate == pytest.approx(24 / ((8 * long.flops + 16 * short.flops) / 1e12))
+    (_, said) = throughput(mixed, picture=10.0)
+    read = (8 * (50 * 1024 + 800) + 16 * (10 * 1024 + 80)) / 24
+    assert f"{mixed.rate * read / 2**20:,.1f} MiB/s" in said
+    assert [line.partition(", ")[0] for line in streams(mixed)] == [
+        "A sample of pages: 200 positions",
+        "A sample of pairs: 20 positions",
+    ]
+    assert streams(Mixed({"pages": (long, 8)})) == []
+
+
+def test_streams_are_looked_at() -> None:
+    """A page of three pictures and a short pair are not planned alike; numbers that are given hold for both."""
+    drawn = [Image(np.full((20, 24, 3), 9 * i, np.uint8)) for i in range(12)]
+    words = Text("word " * 40, weight=1.0)
+    pages = [Document((drawn[i], words, *drawn[i + 1 : i + 3], words), key=f"{i}") for i in (0, 3)]
+    pairs = [Document((drawn[i], Text("a few words", weight=1.0)), key=f"{i}") for i in range(6, 12)]
+    run = Run(
+        system="flamingo",
+        arguments={},
+        model=built,
+        data={"pages": Stream(pages, batch=2), "pairs": Stream(pairs, 0.2, batch=6)},
+        objectives=dict.fromkeys(("pages", "pairs"), LanguageModelling()),
+        policy=FLAMINGO,
+        steps=1,
+    )
+    found = of_run(run, Machine(80.0, devices=2)).streams
+    layout = built().layout
+    for name, documents, number, batch in (("pages", pages, 3, 2), ("pairs", pairs, 1, 6)):
+        own, count = found[name]
+        assert (own.tokens, own.images, count) == (layout(documents).tokens.shape[1], number, batch)
+    assert [own.samples for own, _ in found.values()] == [1, 3]
+    learner = Learner(run, built(), Ranks("cpu"))
+    batches = {name: shuffled(name, stream, layout, 0)(0) for name, stream in run.data.items()}
+    here = counted(lambda: learner.update(batches, 0))
+    assert sum(count * own.flops for own, count in found.values()) == pytest.approx(here, rel=0.1)
+    told = of_run(run, Machine(80.0), tokens=50, images=2).streams
+    assert {(own.tokens, own.images) for own, _ in told.values()} == {(50, 2)}
+
+
+def test_a_host_builds_the_system_once_for_each_of_its_processes() -> None:
+    parts = {"language": layers(4, 1000)}
+    for devices, per_host, times in ((1, 8, 1), (4, 8, 4), (16, 8, 8), (16, 2, 2)):
+        for parallel in ("replicate", "shard"):
+            machine = Machine(1.0, devices=devices, per_host=per_host, parallel=parallel)  # type: ignore[arg-type]
+            found = plan(parts, {"*": Learn(0.1)}, tokens=10, images=0, machine=machine)
+            assert found.building == times * 4 * 4e6
+    said = "\n".join(report(found))
+    assert "While the system is built, whole in each of its 2 processes, it takes 0.03 GiB of a host's memory." in said
 
 
 def test_advice_fits() -> None:
@@ -257,6 +322,8 @@ def test_what_makes_no_sense(policy: Policy, options: dict[str, int], message: s
 
 def test_the_command_plans_a_recipe(capsys: pytest.CaptureFixture[str]) -> None:
     recipe = ["frozen.pretrain", "--language", "tiny-random", "--vision", "tiny-random", "--size", "None"]
+    main(["plan", *recipe, "--memory", "8", "--devices", "2", "--batch", "6", "--samples", "2"])
+    assert "with 2 samples of 1" in capsys.readouterr().out, "as the stream's captions are"
     main(["plan", *recipe, "--memory", "8", "--devices", "2", "--batch", "6", "--tokens", "20"])
     shown = capsys.readouterr().out
     assert "Each of 2 devices, with 3 samples of 20 positions" in shown

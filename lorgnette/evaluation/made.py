@@ -2,15 +2,12 @@
 
 import hashlib
 import inspect
-import platform
 import shlex
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
-
-import torch
 
 from lorgnette.errors import CheckpointError
 from lorgnette.evaluation.predictions import fingerprint
@@ -19,7 +16,7 @@ from lorgnette.evaluation.run import written
 from lorgnette.evaluation.table import Line
 from lorgnette.folders import read_json
 from lorgnette.saved import CONFIG, digests, locate, theirs
-from lorgnette.training.record import commit, versions
+from lorgnette.training.record import commit, machine, versions
 
 SETTINGS = ("end", "open_ended", "scoring", "calibrated", "balanced", "eos", "permutations", "blind")
 """How a task asks, besides its prompts and decoding."""
@@ -49,11 +46,7 @@ def made(
         "tasks": [task(line.label, line.result) for line in lines],
         "versions": versions(),
         "commit": commit(),
-        "machine": {
-            "processor": platform.machine(),
-            "threads": torch.get_num_threads(),
-            "accelerator": torch.cuda.get_device_name(0) if torch.cuda.is_available() else None,
-        },
+        "machine": machine(),
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
     }
 

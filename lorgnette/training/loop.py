@@ -5,7 +5,7 @@ Alayrac et al. 2022, section 3.4 and appendix: accumulation over the datasets is
 
 A run lives in a folder:
 
-    run.json       what it is, versions, commit      checkpoint/   what `lorgnette.load` reads: the last weights,
+    run.json       what it is; all its starts        checkpoint/   what `lorgnette.load` reads: the last weights,
     metrics.jsonl  one record a line                               or the best where there is patience
     tensorboard/   the same for TensorBoard          state/        what `resume` reads
 

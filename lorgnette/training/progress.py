@@ -11,7 +11,7 @@ from types import TracebackType
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
-from lorgnette.folders import disk
+from lorgnette.folders import disk, write_text
 
 EVERY_SECONDS = {True: 0.25, False: 10.0}
 """Between two drawings of the bar on a terminal, and between two lines elsewhere."""
@@ -30,7 +30,7 @@ class Metrics:
 
         self.path = path = folder / "metrics.jsonl"
         kept = [line for line in path.read_text("utf-8").splitlines() if _step(line) <= step] if path.exists() else []
-        path.write_text("".join(f"{line}\n" for line in kept), "utf-8")
+        write_text(path, "".join(f"{line}\n" for line in kept))
         self.file = path.open("a", encoding="utf-8")
         self.board = SummaryWriter(str(folder / "tensorboard"), purge_step=step + 1)
 
@@ -44,7 +44,8 @@ class Metrics:
 
     def sync(self) -> None:
         """Waits until the records are on the disk: a state must never be ahead of them."""
-        os.fsync(self.file.fileno())
+        with disk(self.path):
+            os.fsync(self.file.fileno())
 
     def close(self) -> None:
         """Closes both files."""

@@ -28,6 +28,11 @@ PATIENCE = timedelta(hours=1)
 """How long one waits for another, that may be writing, or reading its first batch."""
 
 
+def launched() -> tuple[int, int, int]:
+    """The number of this process, how many there are, and its number on this machine, as torchrun tells them."""
+    return int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1)), int(os.environ.get("LOCAL_RANK", 0))
+
+
 class Ranks:
     """This process among those of the run.
 
@@ -39,8 +44,7 @@ class Ranks:
     """
 
     def __init__(self, device: torch.device | str | None = None, *, sharded: bool = False) -> None:
-        self.rank, self.world = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
-        own = int(os.environ.get("LOCAL_RANK", 0))
+        self.rank, self.world, own = launched()
         self.device = torch.device(device or (f"cuda:{own}" if torch.cuda.is_available() else "cpu"))
         self.sharded = sharded
         self.aside: Any = None

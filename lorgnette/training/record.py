@@ -1,9 +1,13 @@
-"""run.json: what a run is and what it was made with."""
+"""run.json: what a run is, and what it was made with at every start."""
 
 import platform
 import subprocess
+from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import Any
+
+import torch
 
 from lorgnette.errors import ConfigError
 from lorgnette.folders import current, disk, read_json, write_json
@@ -11,30 +15,39 @@ from lorgnette.run import Run
 from lorgnette.saved import CONFIG
 from lorgnette.training import state
 
-PACKAGES = ("lorgnette", "torch", "transformers", "timm", "grain", "numpy", "safetensors")
+PACKAGES = (
+    *("lorgnette", "torch", "torchvision", "pillow", "transformers", "tokenizers", "timm"),
+    *("grain", "numpy", "pyarrow", "safetensors"),
+)
+"""What numbers depend on, pixels and tokens among them."""
 
 
 def begin(folder: Path, run: Run, *, resume: bool, processes: int = 1) -> None:
-    """Writes `run.json`, or makes sure that the one of a run to resume describes the same run.
+    """Writes `run.json`, or makes sure that the one of a run to resume describes the same run and adds this start.
 
     Raises:
         ConfigError: the folder holds a run and none was to be resumed, or it is another run.
     """
     path = folder / "run.json"
     started = state.exists(folder / "state") or (current(folder / "checkpoint") / CONFIG).is_file()
+    made_with = {"versions": versions(), "commit": commit(), "processes": processes, "parallel": run.parallel}
+    made_with |= {"workers": run.workers, "machine": machine()}
+    start: dict[str, Any] = {"date": datetime.now(UTC).isoformat(timespec="seconds"), "step": 0}
     if resume and (started or path.exists()):
-        theirs, ours = read_json(path).get("run", {}), run.describe()
+        kept = read_json(path)
+        theirs, ours = kept.get("run", {}), run.describe()
         if different := [name for name in ours if theirs.get(name) != ours[name]]:
             changes = "; ".join(f"{name} was {theirs.get(name)!r}, is {ours[name]!r}" for name in different)
             fix = "Resume with the same settings, or start a new folder."
             raise ConfigError(f"the run in this folder is another: {changes}", where=folder, fix=fix)
+        start["step"] = state.step(folder / "state")
+        write_json(path, {**kept, "starts": [*kept.get("starts", []), {**start, **made_with}]})
         return
     if started:
         raise ConfigError("this folder holds a run", where=folder, fix="Resume it, or choose another folder.")
     with disk(folder):
         folder.mkdir(parents=True, exist_ok=True)
-    facts = {"versions": versions(), "commit": commit(), "processes": processes, "parallel": run.parallel}
-    write_json(path, {"run": run.describe(), **facts})
+    write_json(path, {"run": run.describe(), **made_with, "starts": [{**start, **made_with}]})
 
 
 def versions() -> dict[str, str]:
@@ -46,6 +59,28 @@ def versions() -> dict[str, str]:
         except PackageNotFoundError:
             found[package] = "unknown"
     return found
+
+
+def machine() -> dict[str, Any]:
+    """What ran it: system, processor, threads, and the GPU where there is one."""
+    gpu = torch.cuda.is_available()
+    return {
+        "system": platform.platform(),
+        "processor": _processor(),
+        "threads": torch.get_num_threads(),
+        "accelerator": torch.cuda.get_device_name() if gpu else None,
+        "cuda": torch.version.cuda if gpu else None,
+    }
+
+
+def _processor() -> str:
+    """Its name, where Linux tells it; else its kind."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text("utf-8", "replace").splitlines()
+    except OSError:
+        lines = []
+    named = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    return next(named, "") or platform.machine()
 
 
 def commit() -> str | None:

@@ -108,6 +108,11 @@ def exists(folder: Path) -> bool:
     return (current(folder) / PLACE).is_file()
 
 
+def step(folder: Path) -> int:
+    """The updates that the state has seen; 0 where there is none."""
+    return int(read_json(current(folder) / PLACE).get("step", 0)) if exists(folder) else 0
+
+
 def load_state(folder: Path, system: nn.Module, optimizer: torch.optim.Optimizer, ranks: Ranks) -> Place:
     """Puts everything back as it was, whatever number of processes wrote it, and says where the run stands.
 

@@ -10,6 +10,11 @@ from lorgnette.cli import main
 from lorgnette.document import Document, Text
 from lorgnette.errors import ConfigError
 from lorgnette.flops import works
+from lorgnette.objectives.language_modelling import LanguageModelling
+from lorgnette.plan import Machine
+from lorgnette.planning import of_run
+from lorgnette.policy import Learn
+from lorgnette.run import Run, Stream
 from lorgnette.systems.simvlm_sizes import PAPER, SIZES, sized
 
 
@@ -36,6 +41,23 @@ def test_the_plans_flops_are_torchs(stack: str) -> None:
         hidden = system(batch)
         system.language.head(hidden[:, -words - 1 : -1])
     assert said == pytest.approx(counter.get_total_flops(), rel=0.02)
+
+
+def test_a_plan_that_looks_at_the_data_counts_words_alone() -> None:
+    """Patches come from the pictures."""
+    system = made(stack="encoder-decoder", stages=0, size=32, width=64)
+    told = [Document((picture(0), Text("x" * 16), Text("y" * 16, 1.0), Text("")))]
+    run = Run(
+        system="simvlm",
+        arguments={},
+        model=lambda: system,
+        data={"pairs": Stream(told, batch=1)},
+        objectives={"pairs": LanguageModelling()},
+        policy={"*": Learn(0.1)},
+        steps=1,
+    )
+    found, _ = of_run(run, Machine(80.0)).streams["pairs"]
+    assert (found.tokens, found.images) == (32, 1)
 
 
 def test_a_plan_is_printed(capsys: pytest.CaptureFixture[str]) -> None:

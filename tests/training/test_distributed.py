@@ -4,6 +4,7 @@ import json
 import os
 import signal
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,7 @@ from lorgnette.training import checkpoint, load, train, train_phases
 from lorgnette.training.learner import Learner
 from lorgnette.training.ranks import Ranks
 from lorgnette.training.sharding import Shards
+from lorgnette.training.state import seed_everything
 from lorgnette.training.streams import shuffled
 
 ARGUMENTS: dict[str, Any] = {
@@ -164,6 +166,10 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[dict[str,
     train(flamingo_run(), folder / "one")
     stopped(flamingo_run(), folder / "one then two", 5)  # two streams: in the third update
     stopped(flamingo_run(), folder / "one then shards", 5)
+    awake: dict[str, Any] = {"policy": {"vision.*": Frozen(), "*": Learn(1e-3, weight_decay=0.1)}, "steps": 2}
+    train(flamingo_run(**awake), folder / "one awake")
+    train(flamingo_run(precision="bf16"), folder / "one in half")
+    train(flamingo_run(precision="bf16", **awake), folder / "one awake in half")
 
     def work(rank: int) -> dict[str, Any]:
         found: dict[str, Any] = {}
@@ -181,6 +187,12 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[dict[str,
         train(flamingo_run(), folder / "one then two", resume=True)
         train(flamingo_run(parallel="shard"), folder / "one then shards", resume=True)
         stopped(flamingo_run(parallel="shard"), folder / "shards then one", 5)
+        stopped(flamingo_run(), folder / "replicas then one", 5)
+        shards = partial(flamingo_run, parallel="shard", gradient_checkpointing=True)
+        train(shards(), folder / "shards again")
+        train(shards(**awake), folder / "shards awake")
+        train(shards(precision="bf16"), folder / "shards in half")
+        train(shards(precision="bf16", **awake), folder / "shards awake in half")
         return found
 
     found = together(2, work, folder / "results")
@@ -224,8 +236,28 @@ def test_what_one_began_two_end(runs: tuple[Path, list], name: str) -> None:
     same_run(runs[0] / "one", runs[0] / name)
 
 
-def test_what_two_began_one_ends(runs: tuple[Path, list]) -> None:
-    folder = runs[0] / "shards then one"
+@pytest.mark.parametrize(("ours", "theirs"), [("shards again", "one"), ("shards awake", "one awake")])
+def test_shards_whose_blocks_are_computed_again_have_the_losses_of_one(runs: tuple, ours: str, theirs: str) -> None:
+    """With gradient checkpointing, whether the language model's blocks learn (awake) or not."""
+    same_run(runs[0] / theirs, runs[0] / ours)
+
+
+@pytest.mark.parametrize("language", ["", " awake"])
+def test_shards_in_half_stay_near_one_process_in_half(runs: tuple, language: str) -> None:
+    """Losses and gradients within a bit of bfloat16, which has eight, and all that was learnt within a tenth."""
+    ours, theirs = (runs[0] / f"{name}{language} in half" for name in ("shards", "one"))
+    for x, y in zip(records(ours), records(theirs), strict=True):
+        for name in {"loss", "gradient_norm", "validation/loss"} & set(x):
+            assert x[name] == pytest.approx(y[name], rel=2**-7)
+    seed_everything(0)
+    begun, found = dict(flamingo_run().model().named_parameters()), weights(ours)
+    for name, tensor in weights(theirs).items():
+        assert (found[name] - tensor).norm() < 0.1 * (tensor - begun[name]).norm(), name
+
+
+@pytest.mark.parametrize("name", ["replicas then one", "shards then one"])
+def test_what_two_began_one_ends(runs: tuple[Path, list], name: str) -> None:
+    folder = runs[0] / name
     assert json.loads((folder / "state/state.json").read_text())["step"] == 2
     train(flamingo_run(), folder, resume=True)
     same_run(runs[0] / "one", folder)
@@ -251,10 +283,16 @@ def clip_run(**changes: Any) -> Run:
 
 
 class Odd:
-    """The toy's objective, with what may go wrong on rank 1 only."""
+    """The toy's objective, with what may go wrong on rank 1 only.
 
-    def __init__(self, nan: tuple[int, ...] = (), signal_at: int = -1) -> None:
-        self.calls, self.nan, self.signal_at = 0, nan, signal_at
+    Args:
+        nan: updates whose loss is not a number.
+        steep: updates whose loss is as ever, and its gradient infinite.
+        signal_at: the update in which it is sent a signal.
+    """
+
+    def __init__(self, nan: tuple[int, ...] = (), steep: tuple[int, ...] = (), signal_at: int = -1) -> None:
+        self.calls, self.nan, self.steep, self.signal_at = 0, nan, steep, signal_at
 
     def __call__(self, model: nn.Module, batch: Batch) -> dict[str, Tensor]:
         self.calls += model.training
@@ -263,8 +301,10 @@ class Odd:
         if mine and self.calls == self.signal_at:
             os.kill(os.getpid(), signal.SIGTERM)
         bad = mine and model.training and self.calls in self.nan
-        result = next_token(model, batch)
-        return {"loss": result["loss"] * (float("nan") if bad else 1)}
+        loss = next_token(model, batch)["loss"] * (float("nan") if bad else 1)
+        if mine and model.training and self.calls in self.steep:
+            loss = loss + (loss - loss.detach()).sqrt()
+        return {"loss": loss}
 
 
 def odd_run(objective: Odd, **changes: Any) -> Run:
@@ -294,6 +334,8 @@ def odd(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[dict[str, 
         signal.signal(signal.SIGTERM, interrupted)
         caught("clip", clip_run())
         caught("nan", odd_run(Odd(nan=(4,)), steps=8, checkpoint_every=3))
+        for parallel in ("replicate", "shard"):
+            caught(f"steep {parallel}", odd_run(Odd(steep=(3,)), steps=4, checkpoint_every=2, parallel=parallel))
         caught("skip", odd_run(Odd(nan=(2, 4)), steps=6, on_bad=2))
         caught("skip too many", odd_run(Odd(nan=(2, 3, 4)), steps=6, on_bad=2))
         caught("signal", odd_run(Odd(signal_at=4), steps=60))
@@ -325,6 +367,19 @@ def test_a_loss_that_is_not_finite_in_one_process_is_refused_by_both(odd: tuple[
     assert all(key in str(errors[0]) for key in seen[1])
     assert not any(f"{key}," in str(errors[0]) for key in seen[0])
     assert json.loads((folder / "two nan/state/state.json").read_text())["step"] == 3
+
+
+@pytest.mark.parametrize("parallel", ["replicate", "shard"])
+def test_an_infinite_gradient_of_a_finite_loss_is_refused_by_both(odd: tuple[Path, list], parallel: str) -> None:
+    """The sum over processes does not tell whose it was: the samples of both are named."""
+    folder, found = odd
+    errors = [one[f"steep {parallel}"][0] for one in found]
+    assert all(isinstance(error, DataError) for error in errors), errors
+    assert str(errors[0]) == str(errors[1])
+    assert "step 3: the loss or its gradient is not finite" in str(errors[0])
+    seen = [one[f"steep {parallel}"][1][-4:] for one in found]
+    assert all(key in str(errors[0]) for keys in seen for key in keys)
+    assert json.loads((folder / f"two steep {parallel}/state/state.json").read_text())["step"] == 2
 
 
 def test_so_many_bad_steps_are_skipped(odd: tuple[Path, list]) -> None:

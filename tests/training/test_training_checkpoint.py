@@ -9,13 +9,13 @@ from pathlib import Path
 import pytest
 import torch
 from torch.distributed.checkpoint.hf_storage import HuggingFaceStorageWriter
-from toy import Letters, build, layout, toy_run
+from toy import Letters, NextToken, build, layout, toy_run
 
 from lorgnette import folders, hub
 from lorgnette.errors import CheckpointError, ResourceError
 from lorgnette.policy import Frozen, Learn, apply
 from lorgnette.saved import locate, theirs
-from lorgnette.training import checkpoint, load, loop, saving, train
+from lorgnette.training import checkpoint, load, loop, record, saving, train
 from lorgnette.training.checkpoint import identify, learnt, save
 from lorgnette.training.progress import Metrics
 
@@ -61,7 +61,26 @@ def test_only_what_was_learnt_is_saved(trained):
     assert "toy-lm" in (folder / "checkpoint/README.md").read_text()
     record = json.loads((folder / "run.json").read_text())
     assert record["run"]["seed"] == 0
-    assert set(record["versions"]) > {"python", "torch", "lorgnette"}
+    assert set(record["versions"]) > {"python", "torch", "lorgnette", "torchvision", "pillow", "tokenizers", "pyarrow"}
+    assert "unknown" not in record["versions"].values()
+    assert record["machine"].keys() == {"system", "processor", "threads", "accelerator", "cuda"}
+    assert record["machine"]["threads"] == torch.get_num_threads()
+
+
+def test_every_start_leaves_what_it_was_made_with(tmp_path, monkeypatch):
+    """Another torch, or another number of processes, does not go unseen; what began the run stays as it was."""
+    with pytest.raises(RuntimeError):
+        train(toy_run(objectives={"letters": NextToken(8)}), tmp_path)
+    first = json.loads((tmp_path / "run.json").read_text())
+    assert [start["step"] for start in first["starts"]] == [0]
+    monkeypatch.setattr(record, "version", lambda package: "9.9")
+    record.begin(tmp_path, toy_run(), resume=True, processes=3)
+    train(toy_run(), tmp_path, resume=True)
+    second = json.loads((tmp_path / "run.json").read_text())
+    assert [start["step"] for start in second["starts"]] == [0, 5, 5]
+    assert [start["processes"] for start in second["starts"]] == [1, 3, 1]
+    assert [start["versions"]["torch"] for start in second["starts"]] == [first["versions"]["torch"], "9.9", "9.9"]
+    assert {**second, "starts": second["starts"][:1]} == first
 
 
 def test_what_is_frozen_beside_the_backbones_is_saved_and_what_a_system_declares():
@@ -319,3 +338,19 @@ def test_a_disk_that_fills_while_metrics_are_written_is_one_clear_error(tmp_path
     with pytest.raises(ResourceError, match=r"metrics.jsonl: the disk is full"):
         metrics.write(1, {"loss": 1.0})
     metrics.close()
+
+
+def test_a_disk_that_is_full_when_a_run_goes_on_keeps_the_metrics(tmp_path, monkeypatch):
+    metrics = Metrics(tmp_path, 0)
+    for step in range(1, 4):
+        metrics.write(step, {"loss": 1.0})
+    metrics.close()
+    before = metrics.path.read_text()
+
+    def write_text(path, *_, **__):
+        raise full(path)
+
+    monkeypatch.setattr(Path, "write_text", write_text)
+    with pytest.raises(ResourceError, match=r"metrics.jsonl: the disk is full"):
+        Metrics(tmp_path, 2)
+    assert metrics.path.read_text() == before
