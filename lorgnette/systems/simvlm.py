@@ -37,7 +37,7 @@ class PatchTokens(nn.Module):
 
     def __init__(self, width: int, embedding: int, side: int, dropout: float = 0.0) -> None:
         super().__init__()
-        self.queries, self.embedding, self.side = side * side, embedding, side
+        self.side = side
         self.map, self.dropout = nn.Linear(width, embedding), nn.Dropout(dropout)
         self.positions = nn.Parameter(torch.randn(side * side, embedding) * 0.02)
 
