@@ -153,11 +153,11 @@ def _logits(
     logits = system.language.head(reading.last).float()
     if normalised:
         logits = logits.log_softmax(-1)
-    ends = _ends(system)
+    ends, tokenizer = _ends(system), system.layout.tokenizer
     logits[:, banned] = -torch.inf
-    early = [i for i, line in enumerate(lines) if len(line.ids) < line.decoding.min_tokens]
-    for end in ends:
-        logits[early, end] = -torch.inf
+    for row, line in enumerate(lines):
+        if len(line.ids) < line.decoding.min_tokens:
+            logits[row, [*ends, *tokenizer.completing(line.ids, line.decoding.stop)]] = -torch.inf
     return logits
 
 
