@@ -49,6 +49,11 @@ class Tokenizer:
         special = set(self.hf.all_special_ids) | {i for token, i in self.hf.get_vocab().items() if _MARKER.match(token)}
         return sorted(special - {self.eos})
 
+    @cached_property
+    def longest(self) -> int:
+        """No token has more characters."""
+        return max(map(len, self.hf.get_vocab()))
+
     def fingerprint(self) -> str:
         """SHA-256 over the vocabulary: which token every id stands for."""
         return hashlib.sha256(json.dumps(sorted(self.hf.get_vocab().items())).encode()).hexdigest()

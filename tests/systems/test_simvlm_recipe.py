@@ -17,7 +17,7 @@ from lorgnette.cli import main
 from lorgnette.data.prefixes import Prefixed, Spanned
 from lorgnette.data.source import Mixture
 from lorgnette.document import Document, Image, Text
-from lorgnette.errors import ConfigError
+from lorgnette.errors import ConfigError, DataError
 from lorgnette.incontext.decoding import Decoding
 from lorgnette.incontext.engine import Engine
 from lorgnette.language.training import trained
@@ -195,6 +195,40 @@ def test_captions_of_two_sets_begin_with_their_prompts() -> None:
     texts = [answer(source[i]) for i in (0, 1, len(source) // 2, len(source) // 2 + 1)]
     assert [text.startswith(("a picture of ", "ein Bild von ")) for text in texts] == [True, False, True, False]
     assert texts[2].startswith("ein Bild von ")
+
+
+def test_texts_of_one_token_are_left_out(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    path = tmp_path / "notes.md"
+    path.write_text("A\n\nA paragraph.\n\nB\n\nAnother one, which is longer.\n\nOK\n\n" + "=" * 300)
+    made = run(sources=None, pairs=("emoji",), texts=(str(path),))
+    mixed, change = made.data["documents"].source, made.data["documents"].augment
+    assert isinstance(mixed, Mixture)
+    assert change is not None
+    alone = mixed.sources[1]
+    assert [alone[i].text for i in range(len(alone))][:3] == ["A paragraph.", "Another one, which is longer.", "OK"]
+    assert [change(alone[i], np.random.default_rng(0)).key for i in range(4)] == [alone[i].key for i in range(4)]
+    assert [one.message for one in caplog.records if "texts" in one.message] == [
+        "left out 2 of 6 texts: they have one token"
+    ]
+    rules = trained(["a" * 64, "=" * 64] * 9, 300)  # a line of signs may be one token
+    assert rules.longest == 64
+    rules.save(tmp_path / "words")
+    path.write_text("=" * rules.longest + "\n\nab")
+    other = run(sources=None, pairs=("emoji",), texts=(str(path),), tokenizer=str(tmp_path / "words"))
+    assert isinstance(other.data["documents"].source, Mixture)
+    assert len(other.data["documents"].source.sources[1]) == 1
+    path.write_text("A\n\nB")
+    with pytest.raises(DataError, match=r"texts: no text has two tokens\. Give longer ones, or none"):
+        run(sources=None, pairs=("emoji",), texts=(str(path),))
+
+
+def test_how_it_is_run_is_on_the_command_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[Run] = []
+    monkeypatch.setattr("lorgnette.training.train_phases", lambda phases, folder, resume: made.extend(phases))
+    main(["train", "simvlm.adapt", "--max-broken", "0.2", "--workers", "3", "--steps", "5"])
+    assert (made[0].max_broken, made[0].workers, made[0].steps) == (0.2, 3, 5)
+    main(["train", "simvlm.adapt"])
+    assert (made[1].max_broken, made[1].workers) == (0.01, 0)
 
 
 def test_small_settings_are_a_ninth_of_texts() -> None:
