@@ -264,6 +264,7 @@ def test_what_it_cannot_read_is_named(system: SimVLM, document: Document, said: 
         ({"width": -32}, "width: -32 is too few"),
         ({"layers": 0}, "layers: 0 is too few"),
         ({"context": 0}, "context: 0 is too few"),
+        ({"vocabulary": 258}, r"vocabulary: 258 are fewer than its tokens\. Give 259 or more"),
         ({"dropout": 1.5}, "dropout: 1.5 is no share"),
         ({"drop_path": -0.5}, "drop_path: -0.5 is no share"),
         ({"stages": 3, "size": 8}, "size: pictures of 8 pixels are smaller than its stride of 16"),
