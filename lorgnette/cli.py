@@ -37,6 +37,7 @@ HOW: tuple[tuple[str, Any, Any, str], ...] = (
     ("offload", bool, False, "of shards, keep them in the machine's memory."),
     ("on_bad", int, 0, "steps whose loss or gradient is not finite that are skipped before it is an error."),
     ("keep", int, 1, "states that are kept."),
+    ("max_broken", float, 0.01, "the share of documents that may be broken and are left out before it is an error."),
 )
 """How a recipe is run, whatever it is: fields of `Run`."""
 

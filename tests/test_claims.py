@@ -241,5 +241,7 @@ def test_what_always_says_the_commonest_is_as_right_as_the_majority():
         )  # fmt: skip
         return Result(Task("toy", items, 0.5), records)
 
-    assert simvlm._majority(CLAIM, task(300), "yes").verdict == "holds"
-    assert simvlm._majority(CLAIM, task(300), "no").verdict == "fails"
+    assert simvlm._majority(CLAIM, task(300)).verdict == "holds"
+    assert simvlm._majority(CLAIM, task(300)).value == 0
+    assert simvlm._majority(CLAIM, task(100)).verdict == "fails", "the commonest of what is asked is then no"
+    assert simvlm._majority(CLAIM, task(100)).value == -0.5

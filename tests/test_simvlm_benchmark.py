@@ -44,5 +44,6 @@ def test_its_small_setting_runs() -> None:
     assert ratio["t5"] == pytest.approx(steps["t5"]["seconds"] / steps["ours"]["seconds"])
     assert ratio["git"] == pytest.approx(steps["git"]["seconds"] / steps["ours"]["seconds"])
     assert ratio["memory"] == pytest.approx(steps["ours"]["bytes"] / steps["t5"]["bytes"])
+    assert ratio["memory_git"] == pytest.approx(steps["ours"]["bytes"] / steps["git"]["bytes"])
     assert ratio["cache"] == pytest.approx(said["anew"] / said["cache"])
     assert ratio["cache_one_stack"] == pytest.approx(said["one_stack"] / said["cache"])

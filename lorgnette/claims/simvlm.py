@@ -4,6 +4,7 @@ Arms (`recipes.simvlm.pretrain`) differ from `base` in what `ARMS` says. All lea
 for as many steps: captions of drawings, questions about them, and texts alone. What is asked is about other drawings.
 """
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -25,7 +26,6 @@ from lorgnette.folders import write_json
 from lorgnette.incontext.classes import Classes
 from lorgnette.incontext.engine import Engine
 from lorgnette.language.training import trained
-from lorgnette.prompts import answer
 from lorgnette.recipes.simvlm import pretrain
 from lorgnette.recipes.simvlm_tuning import classify
 from lorgnette.systems.simvlm import SimVLM
@@ -122,7 +122,11 @@ CLAIMS = (
     ),
     *_both("completes", f"“{tasks.PROMPT} a”, and a colour: more completed by the shape that is seen", BLIND),
     Claim("text-only tuning transfers", "Tuned on text, more statements judged right of pictures", BLIND),
-    Claim("blind = majority", f"With black pictures as often right, within {MARGIN}", "the commonest answer"),
+    Claim(
+        "blind = majority",
+        f"With black pictures as often right, within {MARGIN}",
+        "the commonest answer",
+    ),
     Claim("prompt helps", f"CIDEr-D of captions after “{tasks.PROMPT}”", "the empty prompt"),
     Claim(
         "German", f"After “{tasks.GERMAN}” an emoji's German name is likelier than its English one", "English prompt"
@@ -180,7 +184,7 @@ def run(plan: Plan, folder: Path, seed: int, say: Callable[[str], None]) -> list
             found[name] = evaluate(engine, form, name=name)
     write_json(folder / "sizes.json", sizes)
     say("Tuning on text alone ...")
-    seen, blind, most = _transfer(plan, folder, seed, asked, test)
+    seen, blind = _transfer(plan, folder, seed, asked, test)
     judged["text-only tuning transfers"] = seen, blind
     claim = {declared.name: declared for declared in CLAIMS}
     verdicts = [
@@ -195,7 +199,7 @@ def run(plan: Plan, folder: Path, seed: int, say: Callable[[str], None]) -> list
     verdicts += [
         above(claim[name], *pair, others.get(name, "choice")) for name, pair in judged.items() if name != "completes"
     ]
-    verdicts.append(_majority(claim["blind = majority"], blind, most))
+    verdicts.append(_majority(claim["blind = majority"], blind))
     order = {declared.name: i for i, declared in enumerate(CLAIMS)}
     return sorted(verdicts, key=lambda verdict: order[verdict.name])
 
@@ -218,11 +222,8 @@ def _two(engine: Engine, asked: Sequence[Task]) -> tuple[Result, Result]:
     return arm, control
 
 
-def _transfer(plan: Plan, folder: Path, seed: int, asked: EasyVQA, test: EasyVQA) -> tuple[Result, Result, str]:
-    """A model of captions, tuned to judge statements about a text, judges them about pictures: shown, and black.
-
-    The third is the commonest answer of tuning.
-    """
+def _transfer(plan: Plan, folder: Path, seed: int, asked: EasyVQA, test: EasyVQA) -> tuple[Result, Result]:
+    """A model of captions, tuned to judge statements about a text, judges them about pictures: shown, and black."""
     told = tasks.told(asked, tasks.drawings(asked))
     made = classify(
         start=str(folder / "captions"),
@@ -237,13 +238,14 @@ def _transfer(plan: Plan, folder: Path, seed: int, asked: EasyVQA, test: EasyVQA
     system = train(replace(made, validation=None), folder / "transfer", resume=True)
     assert isinstance(system, SimVLMClassifier)
     seen, blind = evaluate_all(Classes(system), tasks.statements(test, plan.statements, seed), name="transfer")
-    most = max(("yes", "no"), key=lambda name: sum(answer(one).strip() == name for one in told))
-    return seen, blind, most
+    return seen, blind
 
 
-def _majority(claim: Claim, blind: Result, most: str) -> Verdict:
-    """A model that sees nothing is as often right as one that always says the commonest answer."""
-    always = np.array([item.answer.strip() == most for item in blind.task.items], dtype=float)
+def _majority(claim: Claim, blind: Result) -> Verdict:
+    """A model that sees nothing is as often right as one that always says the commonest answer of what is asked."""
+    answers = [item.answer.strip() for item in blind.task.items]
+    ((most, _),) = Counter(answers).most_common(1)
+    always = np.array([text == most for text in answers], dtype=float)
     difference = blind.rows("choice")[:, 0] - always
     samples = bootstrap(difference, blind.groups)
     verdict = judge_near(samples, 0.0, MARGIN)

@@ -8,7 +8,9 @@
 | .jsonl, .csv, .tsv, .json | a row's column `text`                                |
 """
 
+import logging
 import re
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from pydoc_data.topics import topics
@@ -18,6 +20,7 @@ from lorgnette.data.tables import read_table
 from lorgnette.document import Document, Text
 from lorgnette.errors import DataError
 
+log = logging.getLogger("lorgnette")
 PLAIN, TABLES = (".txt", ".md"), (".jsonl", ".csv", ".tsv", ".json")
 MARKUP = re.compile(r"[*`_|=<>{}\[\]^]|::")
 LEAST = 40
@@ -43,7 +46,7 @@ class Texts:
 
 
 def open_texts(name: str) -> Texts:
-    """Texts by what a user calls them; see the module.
+    """Texts by what a user calls them; see the module. How many files of a folder are of other kinds is said.
 
     Raises:
         DataError: no such file, one that is no UTF-8 text, a row without text, or nothing at all.
@@ -52,8 +55,11 @@ def open_texts(name: str) -> Texts:
         return Texts(list(_reference()))
     path = Path(name)
     if path.is_dir():
-        files = sorted(file for file in path.rglob("*") if file.suffix in PLAIN and file.is_file())
-        found = [one for file in files for one in _paragraphs(file)]
+        files = sorted(file for file in path.rglob("*") if file.is_file())
+        if others := Counter(file.suffix or file.name for file in files if file.suffix not in PLAIN):
+            shown = ", ".join(kind for kind, _ in others.most_common(5))
+            log.warning("passed over %d files of %s that are no text: %s", others.total(), path, shown)
+        found = [one for file in files if file.suffix in PLAIN for one in _paragraphs(file)]
     elif not path.exists():
         raise plain.missing(path)
     elif path.suffix in PLAIN:

@@ -145,7 +145,7 @@ def _words(parts: Sequence[object]) -> str:
 
 def _bars(record: Record) -> list[tuple[str, float, bool]]:
     """Candidates with the share of likelihood each takes among them; of many the likeliest and the right one."""
-    if record.scores is None:
+    if record.scores is None or max(record.scores) == -math.inf:
         return []
     weights = [math.exp(score - max(record.scores)) for score in record.scores]
     bars = [

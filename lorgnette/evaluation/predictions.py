@@ -187,7 +187,7 @@ def jsonable(value: object) -> bool:
 def _prediction(line: Mapping[str, Any]) -> Prediction:
     record = {name: _tupled(line[name]) for name in _RECORD}
     if record["scores"] is not None:
-        record["scores"] = _numbers(line["scores"])
+        record["scores"] = tuple(-math.inf if number is None else float(number) for number in line["scores"])
     told = dict(line["targets"])
     boxes = tuple(Region(tuple(box["box"]), box["label"], box["score"]) for box in told.pop("boxes", ()))
     return Prediction(

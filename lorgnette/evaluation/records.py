@@ -16,8 +16,8 @@ class Record:
         exact: the answer is the name (`Task.right`), and the model ended it there, by end-of-sequence or by the text
             that closes an example. Frozen's paper is stricter: exactly the name, and end-of-sequence alone.
         scores: log-likelihood of each candidate in nats, as the task scores (`Task.scoring`, calibrated, balanced), or
-            what a floor ranks by.
-        chosen: the candidate with the highest score.
+            what a floor ranks by; -inf of one that the model cannot say.
+        chosen: the candidate with the highest score; None where the model can say none of them.
         correct: it is the right one.
     """
 

@@ -122,7 +122,8 @@ def record(
     scores: Sequence[float] | None = None,
 ) -> Record:
     """Judges what was said about one item."""
-    chosen = None if scores is None else item.candidates[int(np.argmax(scores))]
+    # Nothing is chosen of candidates none of which the model can say.
+    chosen = item.candidates[int(np.argmax(scores))] if scores is not None and max(scores) > -np.inf else None
     return Record(
         key=item.query.key,
         group=item.group or item.query.cluster,
@@ -134,7 +135,7 @@ def record(
         exact=None if generated is None else bool(ended) and task.right(item, generated),
         scores=None if scores is None else tuple(scores),
         chosen=None if chosen is None else chosen.strip(),
-        correct=None if chosen is None else chosen == item.answer,
+        correct=None if scores is None else chosen == item.answer,
     )
 
 
@@ -182,9 +183,9 @@ class _Asked:
             told = [dict(zip(texts, self._scored(reply), strict=True)) for reply in replies]
             ranks = [[_mixed(words, one) for words in self.words] for one in told]
             if self.task.calibrated:
-                ranks = [list(np.subtract(*pair)) for pair in zip(ranks[::2], ranks[1::2], strict=True)]
+                ranks = [list(map(_less, *pair)) for pair in zip(ranks[::2], ranks[1::2], strict=True)]
             scores = tuple(map(float, np.mean(ranks, axis=0)))
-            if not np.isfinite(scores).all():
+            if np.isnan(scores).any() or np.isposinf(scores).any():
                 key, fix = self.item.query.key, "Look at the picture, and at the model's precision."
                 raise DataError("the model gave a likelihood that is no number", where=key, fix=fix)
         return Said(None if answer is None else answer.text, None if answer is None else answer.ended, scores)
@@ -202,21 +203,27 @@ def _mixed(words: dict[str, float], scores: dict[str, float]) -> float:
     if len(words) == 1:
         return scores[next(iter(words))]
     found = [math.log(weight) + scores[text] for text, weight in words.items() if weight > 0]
-    most = max(found)
+    if (most := max(found)) == -math.inf:
+        return most
     return most + math.log(sum(math.exp(score - most) for score in found))
+
+
+def _less(seen: float, unseen: float) -> float:
+    """What a candidate gains by the picture; what cannot be said stays so."""
+    return seen if seen == -math.inf else seen - unseen
 
 
 def _balanced(task: Task, scores: Sequence[Sequence[float] | None]) -> list[tuple[float, ...] | None]:
     """Divides out of every candidate the share it has on average over the items that offer it."""
     shares: dict[str, list[float]] = {}
     for item, some in zip(task.items, scores, strict=True):
-        if some is not None:
+        if some is not None and max(some) > -math.inf:
             weights = np.exp(np.array(some) - max(some))
             for text, share in zip(item.candidates, weights / weights.sum(), strict=True):
                 shares.setdefault(text, []).append(float(share))
     prior = {text: math.log(max(float(np.mean(some)), 1e-12)) for text, some in shares.items()}
     return [
-        None if some is None else tuple(s - prior[text] for text, s in zip(item.candidates, some, strict=True))
+        None if some is None else tuple(s - prior.get(text, 0.0) for text, s in zip(item.candidates, some, strict=True))
         for item, some in zip(task.items, scores, strict=True)
     ]
 

@@ -11,7 +11,7 @@ class Decoding:
 
     Attributes:
         max_tokens: the most tokens of an answer.
-        min_tokens: end-of-sequence is out of the question before an answer has so many.
+        min_tokens: neither end-of-sequence nor a stop text ends an answer before it has so many.
         stop: texts that end an answer, besides end-of-sequence: what closes a worked example, or begins a new prompt.
         beams: answers kept at every step; the best is given.
         length_penalty: beams are ranked by their log-likelihood over (tokens, the end included) to this power; 0

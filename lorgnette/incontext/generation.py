@@ -10,7 +10,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from lorgnette.incontext.decoding import Decoding
-from lorgnette.incontext.reading import Prompted, Reading, words
+from lorgnette.incontext.reading import Encodes, Prompted, Reading, words
 from lorgnette.incontext.requests import Answer
 
 
@@ -91,7 +91,7 @@ def beam_answers(system: Prompted, reading: Reading, decodings: Sequence[Decodin
     """
     width, device = decodings[0].beams, reading.last.device
     searches = going = [_Search(decoding) for decoding in decodings]
-    banned = _banned(system)
+    banned, owners = _banned(system), list(map(id, searches))
     while True:
         lines = [_Line(search.decoding, list(beam.ids)) for search in going for beam in search.live]
         likely = _logits(system, reading, lines, banned, normalised=True)
@@ -112,7 +112,10 @@ def beam_answers(system: Prompted, reading: Reading, decodings: Sequence[Decodin
             return [Answer(text.strip(), ended) for _, text, ended in best]
         going = unfinished
         last = [[beam.ids[-1]] for search in going for beam in search.live]
-        reading = reading.select(torch.tensor(parents, device=device)).on(system, words(last, device))
+        # What was encoded of a prompt is the same for all its beams.
+        before, owners = owners, [id(search) for search in going for _ in search.live]
+        alike = isinstance(system, Encodes) and owners == before
+        reading = reading.select(torch.tensor(parents, device=device), alike=alike).on(system, words(last, device))
 
 
 def _grow(system: Prompted, search: _Search, top: list[tuple[float, int]], likely: Tensor) -> list[int]:
@@ -153,11 +156,11 @@ def _logits(
     logits = system.language.head(reading.last).float()
     if normalised:
         logits = logits.log_softmax(-1)
-    ends = _ends(system)
+    ends, tokenizer = _ends(system), system.layout.tokenizer
     logits[:, banned] = -torch.inf
-    early = [i for i, line in enumerate(lines) if len(line.ids) < line.decoding.min_tokens]
-    for end in ends:
-        logits[early, end] = -torch.inf
+    for row, line in enumerate(lines):
+        if len(line.ids) < line.decoding.min_tokens:
+            logits[row, [*ends, *tokenizer.completing(line.ids, line.decoding.stop)]] = -torch.inf
     return logits
 
 

@@ -91,12 +91,12 @@ class Reading:
         none = torch.zeros(1, 0, dtype=torch.bool, device=device)
         return cls(Cache(), none, none.sum(1), torch.zeros(1, language.width, dtype=language.dtype, device=device))
 
-    def select(self, rows: Int[Tensor, "R"]) -> "Reading":
-        """The reading whose row i is this one's row `rows[i]`."""
+    def select(self, rows: Int[Tensor, "R"], *, alike: bool = False) -> "Reading":
+        """The reading whose row i is this one's row `rows[i]`; `alike` as of `Cache.select`."""
         if len(self.lengths) == 1:  # one becomes many without a copy
             cache = self.cache.fork(len(rows)) if self.cache.length else Cache()
         else:
-            cache = self.cache.select(rows)
+            cache = self.cache.select(rows, alike=alike)
         return Reading(cache, self.seen[rows], self.lengths[rows], self.last[rows])
 
     def remembering(self, memory: dict[str, Tensor]) -> "Reading":

@@ -87,16 +87,20 @@ class Cache:
         keys, values = (t.expand(self.batch, -1, -1, -1) for t in self.shared[block])
         return (keys, values) if own is None else (torch.cat([keys, own[0]], 2), torch.cat([values, own[1]], 2))
 
-    def select(self, rows: Int[Tensor, "B"]) -> "Cache":
-        """The cache whose row i is this one's row `rows[i]`."""
-        return self._map(lambda t: t[rows])
+    def select(self, rows: Int[Tensor, "B"], *, alike: bool = False) -> "Cache":
+        """The cache whose row i is this one's row `rows[i]`.
 
-    def _map(self, change: Callable[[Tensor], Tensor]) -> "Cache":
+        Args:
+            alike: row i and row `rows[i]` have the same memory, which is not copied.
+        """
+        return self._map(lambda t: t[rows], memory=not alike)
+
+    def _map(self, change: Callable[[Tensor], Tensor], *, memory: bool = True) -> "Cache":
         copy = Cache()
         copy.shared = list(self.shared)
         copy.layers = [(change(k), change(v)) for k, v in self.layers]
         copy.positions = None if self.positions is None else change(self.positions)
-        copy.memory = {name: change(tensor) for name, tensor in self.memory.items()}
+        copy.memory = {name: change(tensor) if memory else tensor for name, tensor in self.memory.items()}
         return copy
 
 

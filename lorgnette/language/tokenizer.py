@@ -3,7 +3,7 @@
 import hashlib
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import cached_property
 from itertools import accumulate
@@ -38,6 +38,7 @@ class Tokenizer:
         self.bos: int | None = hf.bos_token_id
         self.eos: int = end
         self.pad: int = end if hf.pad_token_id is None else hf.pad_token_id
+        self._closers: dict[tuple[str, ...], list[int]] = {}
 
     def __len__(self) -> int:
         return len(self.hf)
@@ -47,6 +48,11 @@ class Tokenizer:
         """Ids that no answer may hold: special tokens other than `eos`, reserved ones, markers of other modalities."""
         special = set(self.hf.all_special_ids) | {i for token, i in self.hf.get_vocab().items() if _MARKER.match(token)}
         return sorted(special - {self.eos})
+
+    @cached_property
+    def longest(self) -> int:
+        """No token has more characters."""
+        return max(map(len, self.hf.get_vocab()))
 
     def fingerprint(self) -> str:
         """SHA-256 over the vocabulary: which token every id stands for."""
@@ -94,6 +100,30 @@ class Tokenizer:
         """The text of `ids`, special tokens left out."""
         text: str = self.hf.decode(ids, skip_special_tokens=True, clean_up_tokenization_spaces=False)
         return text
+
+    def completing(self, ids: list[int], stops: Sequence[str]) -> list[int]:
+        """The tokens with which an answer of `ids`, which holds none of `stops`, would hold one."""
+        wanted = tuple(stop for stop in stops if stop)
+        if not wanted:
+            return []
+        if wanted not in self._closers:
+            last = {stop[-1] for stop in wanted}
+            last |= {"\ufffd"} if any(ord(character) > 127 for character in last) else set()  # a part of a character
+            self._closers[wanted] = [i for i, piece in enumerate(self._pieces) if last & set(piece)]
+        text = self.decode(ids)
+        told = [(i, text + self._pieces[i]) for i in self._closers[wanted]]
+        likely = [i for i, whole in told if "\ufffd" in whole or any(stop in whole for stop in wanted)]
+        return [i for i in likely if any(stop in self.decode([*ids, i]) for stop in wanted)]
+
+    @cached_property
+    def _pieces(self) -> list[str]:
+        """What each token adds to a text."""
+        before = next(([i] for i in range(len(self)) if self.decode([i]).isalnum()), [])
+        length = len(self.decode(before))
+        told: list[str] = self.hf.batch_decode(
+            [[*before, i] for i in range(len(self))], skip_special_tokens=True, clean_up_tokenization_spaces=False
+        )
+        return [text[length:] for text in told]
 
     def add(self, tokens: list[str]) -> list[int]:
         """Makes each of `tokens` one token, matched whole wherever it stands; returns their ids.

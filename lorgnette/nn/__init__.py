@@ -3,7 +3,7 @@
 from lorgnette.nn.attention import Attention
 from lorgnette.nn.block import Block, FeedForward, quick_gelu, squared_relu
 from lorgnette.nn.gathered import gathered
-from lorgnette.nn.masks import block_diagonal, causal, padding, prefix_lm
+from lorgnette.nn.masks import block_diagonal, causal, padding
 from lorgnette.nn.relative import PatchBias, RelativeAttention, WordBias
 
 __all__ = [
@@ -17,7 +17,6 @@ __all__ = [
     "causal",
     "gathered",
     "padding",
-    "prefix_lm",
     "quick_gelu",
     "squared_relu",
 ]

@@ -20,18 +20,6 @@ def causal(length: int, device: torch.device | None = None) -> Bool[Tensor, "1 T
     return torch.ones(1, length, length, dtype=torch.bool, device=device).tril()
 
 
-def prefix_lm(prefix: Int[Tensor, "B"], length: int) -> Bool[Tensor, "B T T"]:
-    """The first `prefix[b]` positions see one another, the rest is causal (SimVLM, section 3.2). With a prefix of 2:
-
-    1 1 . .
-    1 1 . .
-    1 1 1 .
-    1 1 1 1
-    """
-    inside = torch.arange(length, device=prefix.device) < prefix[:, None]
-    return causal(length, prefix.device) | inside[:, None]
-
-
 def padding(valid: Bool[Tensor, "B S"]) -> Bool[Tensor, "B 1 S"]:
     """Nobody sees padding; padding itself sees what is valid, so that no row is empty. With `valid` = 1 1 1 . :
 

@@ -5,6 +5,7 @@ lorgnette train simvlm.pretrain --pairs captions.jsonl --texts corpus/ --tokeniz
 lorgnette train simvlm.adapt --pairs emoji emoji-de --texts python
 """
 
+import logging
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
@@ -15,14 +16,16 @@ import tyro
 from lorgnette import language as languages
 from lorgnette.data.named import open_data
 from lorgnette.data.prefixes import Prefaced, Prefixed, Spanned
-from lorgnette.data.source import Concat, Mixture, Source
+from lorgnette.data.source import Concat, Mixture, Source, Subset
 from lorgnette.data.texts import open_texts
+from lorgnette.errors import DataError
 from lorgnette.objectives.language_modelling import LanguageModelling
 from lorgnette.policy import Learn
 from lorgnette.run import Run, Schedule, Stream, require
 from lorgnette.systems import simvlm
 from lorgnette.systems.simvlm_sizes import SIZES, Scale
 
+log = logging.getLogger("lorgnette")
 SENTINELS = 32
 ROOM = 8
 """Tokens that a window leaves free, for a piece of a text may have more tokens by itself than it had in its place."""
@@ -69,7 +72,8 @@ def pretrain(
 
     Args:
         pairs: embedded sets, tables or folders of pictures with captions, or with questions and answers.
-        texts: files or folders of text, or "python"; none is the ablation without text-only data.
+        texts: files or folders of text, or "python"; none is the ablation without text-only data. Texts of one token,
+            which cannot be read and told, are left out and counted.
         prompts: of each of `pairs` what half of its captions begin with, such as "a picture of" and "ein Bild von";
             such a caption, or its language, can then be asked for.
         objective: "span-corruption" has T5's instead. "causal-lm" tells whole captions and texts with one stack that
@@ -107,6 +111,7 @@ def pretrain(
     require(not (decoder_only and objective == "causal-lm"), "decoder_only", "causal-lm has one stack already")
     require(context >= ROOM + 2, "context", f"{context} tokens", f"Give {ROOM + 2} or more.")
     require(len(prompts) in (0, len(pairs)), "prompts", f"{len(prompts)} for {len(pairs)} pairs", "Give one for each.")
+    words = languages.load_tokenizer(tokenizer)
     train: Source
     validation: Source
     alone: Source | None
@@ -116,7 +121,7 @@ def pretrain(
         if prompts:
             opened = [[Prefaced(one, words) for one in some] for some, words in zip(opened, prompts, strict=True)]
         train, validation = (Concat(*(one[part] for one in opened)) for part in (0, 1))
-        alone = Concat(*map(open_texts, texts)) if texts else None
+        alone = _parted(Concat(*map(open_texts, texts)), words) if texts else None
     else:
         train, validation, alone = sources
     stack = "causal-lm" if objective == "causal-lm" else "prefix-lm" if decoder_only else "encoder-decoder"
@@ -132,7 +137,6 @@ def pretrain(
         "fit": fit,
         "blind": blind,
     }
-    words = languages.load_tokenizer(tokenizer)
     change: Prefixed | Spanned = Prefixed(words, context - ROOM, whole=objective == "causal-lm")
     if objective == "span-corruption":
         words.add(list(simvlm.span_tokens(SENTINELS)))
@@ -158,6 +162,25 @@ def pretrain(
         validate_every=validate_every,
         recipe="simvlm.pretrain",
     )
+
+
+def _parted(texts: Source, tokenizer: languages.Tokenizer) -> Source:
+    """Those of which something can be read and something told."""
+
+    def parts(text: str) -> bool:
+        if len(text) > tokenizer.longest:
+            return True
+        try:
+            return any(0 < end < len(text) for end in tokenizer.ends(text))
+        except DataError:  # is named with its document when that is read
+            return True
+
+    kept = [i for i in range(len(texts)) if parts(texts[i].text)]
+    if not kept:
+        raise DataError("no text has two tokens", where="texts", fix="Give longer ones, or none.")
+    if left := len(texts) - len(kept):
+        log.warning("left out %d of %d texts: they have one token", left, len(texts))
+    return Subset(texts, kept) if left else texts
 
 
 def adapt(

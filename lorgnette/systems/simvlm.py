@@ -37,7 +37,7 @@ class PatchTokens(nn.Module):
 
     def __init__(self, width: int, embedding: int, side: int, dropout: float = 0.0) -> None:
         super().__init__()
-        self.queries, self.embedding, self.side = side * side, embedding, side
+        self.side = side
         self.map, self.dropout = nn.Linear(width, embedding), nn.Dropout(dropout)
         self.positions = nn.Parameter(torch.randn(side * side, embedding) * 0.02)
 
@@ -154,6 +154,7 @@ def patches(arguments: Mapping[str, Any]) -> int:
 def build(
     *,
     tokenizer: str = "tiny-random",
+    vocabulary: int | None = None,
     vision: str = "resnet101",
     stages: int = 3,
     pretrained_vision: bool = False,
@@ -174,6 +175,7 @@ def build(
 
     Args:
         tokenizer: the name or folder of a language model or tokenizer; "tiny-random" has the 256 bytes.
+        vocabulary: rows of the table of tokens; None is one for each token.
         vision: a ResNet of timm.
         stages: its first residual stages; 0 takes linear patches of 16 pixels instead: the ablation.
         pretrained_vision: start from published weights; the paper starts from scratch.
@@ -207,6 +209,9 @@ def build(
     words = languages.load_tokenizer(tokenizer)
     if sentinels:
         words.add(list(span_tokens(sentinels)))
+    if vocabulary is not None and vocabulary < len(words):
+        fix = f"Give {len(words)} or more."
+        raise ConfigError(f"{vocabulary} are fewer than its tokens", where="simvlm", field="vocabulary", fix=fix)
     if stages == 0:
         eyes = linear_patches(width, fit=fit, size=size)
     else:
@@ -222,6 +227,7 @@ def build(
         stack=stack,
         dropout=dropout,
         drop_path=drop_path,
+        vocabulary=vocabulary,
     )
     system = SimVLM(eyes, PatchTokens(eyes.width, width, side, dropout), language)
     system.layout.blind = blind

@@ -15,11 +15,8 @@ from typing import Any, Literal
 import torch
 
 from lorgnette.errors import ConfigError
-from lorgnette.language.tiny import byte_tokenizer
 from lorgnette.policy import Learn, Policy
-from lorgnette.systems.simvlm import PatchTokens, SimVLM
-from lorgnette.systems.simvlm_words import PrefixTransformer
-from lorgnette.vision.stages import load_stages
+from lorgnette.systems.simvlm import SimVLM, build
 
 Scale = Literal["tiny", "small", "base", "large", "huge"]
 POLICY: Policy = {"*": Learn(5e-4, 0.01)}
@@ -68,16 +65,5 @@ def sized(name: str) -> SimVLM:
     """
     if name not in SIZES:
         raise ConfigError(f"there is no size {name!r}", where="simvlm", fix=f"Known: {', '.join(SIZES)}.")
-    size = SIZES[name]
     with torch.device("meta"):
-        eyes = load_stages(size.vision, stages=size.stages, size=size.size)
-        language = PrefixTransformer(
-            byte_tokenizer(),
-            width=size.width,
-            layers=size.layers,
-            heads=size.heads,
-            side=eyes.side,
-            context=CONTEXT,
-            vocabulary=VOCABULARY,
-        )
-        return SimVLM(eyes, PatchTokens(eyes.width, size.width, eyes.side), language)
+        return build(vocabulary=VOCABULARY, context=CONTEXT, **SIZES[name].arguments())

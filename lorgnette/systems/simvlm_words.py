@@ -13,7 +13,7 @@ words  B T   --embed + positions--> B T E --causal, looking at the prefix <-----
 import math
 from collections.abc import Callable
 from functools import partial
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch
 from jaxtyping import Bool, Float, Int, Shaped
@@ -44,6 +44,14 @@ class Layer(Block):
     ffn: FeedForward
     attention_norm: nn.LayerNorm
     ffn_norm: nn.LayerNorm
+    entries: ClassVar[tuple[str, ...]] = ("read", "seen", "tell")
+    """The methods that are called from outside, in the place of `forward`: nobody else looks at its weights."""
+
+    def read(
+        self, x: Float[Tensor, "B S E"], mask: Bool[Tensor, "#B #S S"], *, side: int, words: int
+    ) -> Float[Tensor, "B S E"]:
+        """A prefix of `side * side` patches and, after them, so many words."""
+        return self.forward(x, mask, bias=self.attention.together(side, words))
 
     def seen(self, x: Float[Tensor, "B S E"], number: int) -> Memory:
         """The keys and values that words see of a prefix: what cross-attention reads, or the block itself would."""
@@ -55,14 +63,21 @@ class Layer(Block):
         self,
         x: Float[Tensor, "B T E"],
         at: Int[Tensor, "B T"],
-        bias: Float[Tensor, "#B H T S"],
+        steps: Int[Tensor, "#B T"],
+        keys: Int[Tensor, "#B S"],
         *,
         number: int,
         memory: Memory,
         reading: ForwardCache,
         mask: Bool[Tensor, "#B T S"],
     ) -> Float[Tensor, "B T E"]:
-        """Words, of which it has read others before; `at` are their places in the text, `number` is its own."""
+        """Words, of which it has read others before; `number` is its own.
+
+        Args:
+            at: their places in the text.
+            steps: the same from the start token on, which the bias among words goes by; `keys` are those of all so far.
+        """
+        bias = self.attention.words(steps, keys)
         ask, normed, known = self.attention, self.attention_norm(x), memory["known"][:, None]
         seen = memory[f"key{number}"], memory[f"value{number}"]
         key, value = reading.update(ask.split(ask.key(normed)), ask.split(ask.value(normed)), number)
@@ -110,7 +125,6 @@ class PrefixTransformer(nn.Module):
     ) -> None:
         super().__init__()
         self.tokenizer, self.width, self.context, self.stack = tokenizer, width, context, stack
-        self.name = f"simvlm-{stack}-{layers}x{width}"
         self.vocab_size, self.gradient_checkpointing = vocabulary or len(tokenizer), False
         self.tokens = nn.Embedding(self.vocab_size, width)
         self.positions = nn.Embedding(context + 1, width)
@@ -192,7 +206,7 @@ class PrefixTransformer(nn.Module):
             if one:
                 memory |= block.seen(x, i)
             if not one or i + 1 < len(readers):  # nothing is read of one stack's last output
-                x = self._through(block, x, mask, None, None, block.attention.together(side, tokens.shape[1]))
+                x = self._through(partial(block.read, side=side, words=tokens.shape[1]), x, mask)
         if self.encoder_norm is not None:
             x = self.encoder_norm(x)
             for i, block in enumerate(self.decoder):
@@ -224,7 +238,7 @@ class PrefixTransformer(nn.Module):
         for i, block in enumerate(self.decoder):
             assert isinstance(block, Layer)
             tell = partial(block.tell, number=i, memory=memory, reading=reading, mask=mask)
-            x = self._through(tell, x, at, block.attention.words(steps, keys))
+            x = self._through(tell, x, at, steps, keys)
         if cache is not None:
             cache.layers, cache.positions = [reading.read[i] for i in range(self.num_blocks)], keys
         return self.norm(x)
@@ -251,7 +265,7 @@ class PrefixTransformer(nn.Module):
         found.products.append(Product(table, told, told * self.width, found.logits))
         return found
 
-    def _through(self, function: Callable[..., Tensor], *given: Tensor | None) -> Tensor:
+    def _through(self, function: Callable[..., Tensor], *given: Tensor) -> Tensor:
         if self.gradient_checkpointing and torch.is_grad_enabled():
             again: Tensor = checkpoint(function, *given, use_reentrant=False)
             return again

@@ -8,6 +8,7 @@ zero that touches whatever learns: so nobody waits for a gradient that another d
 
 import warnings
 from collections.abc import Mapping
+from functools import wraps
 from types import MethodType
 from typing import Any
 
@@ -47,6 +48,8 @@ class Shards:
         for block in blocks:
             fully_shard(block, mesh=mesh, mp_policy=policy or MixedPrecisionPolicy(), offload_policy=kept)
             block.register_forward_pre_hook(_with_gradient)
+            for name in getattr(block, "entries", ()):
+                _open(block, name)
         fully_shard(system, mesh=mesh, reshard_after_forward=False, offload_policy=kept)
         for module in (system, *self.learning):
             setattr(module, "touch", MethodType(_touch, module))  # noqa: B010  an attribute that only this file knows
@@ -115,6 +118,18 @@ def _with_gradient(block: nn.Module, args: tuple[Any, ...]) -> tuple[Any, ...]:
     if torch.is_grad_enabled() and not x.requires_grad:
         x = x.detach().requires_grad_()
     return (x, *others)
+
+
+def _open(block: nn.Module, name: str) -> None:
+    """Lets a method that is called in the place of `forward` find the block gathered, as `forward` does."""
+    method = getattr(block, name)
+
+    @wraps(method)
+    def entered(block: nn.Module, *args: Any, **options: Any) -> Any:
+        return method(*_with_gradient(block, args), **options)
+
+    setattr(block, name, MethodType(entered, block))
+    register_fsdp_forward_method(block, name)
 
 
 def _touch(module: nn.Module, inner: list[nn.Module] | None = None) -> Tensor:

@@ -256,7 +256,7 @@ class Broken:
             log.warning("skipped document %d of %s: %s", number, loader.name, error)
             if len(numbers) > self.share * total:
                 problem = f"{len(numbers)} of {total} documents are broken, more than {self.share:.1%}: {error}"
-                fix = "Mend or remove them, or raise max_broken."
+                fix = "Mend or remove them, or raise max_broken (--max-broken)."
                 raise DataError(problem.rstrip("."), where=loader.name, fix=fix) from error
 
     def state(self) -> dict[str, list[int]]:

@@ -11,7 +11,7 @@ from lorgnette.document import Document, Text
 from lorgnette.errors import ConfigError, DataError
 
 
-def test_paragraphs_of_files_and_folders(tmp_path: Path) -> None:
+def test_paragraphs_of_files_and_folders(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     (tmp_path / "b.txt").write_text("One line\nand its next.\n\n\n  Another.  \n")
     (tmp_path / "a.md").write_text("First.")
     (tmp_path / "c.png").write_bytes(b"no text")
@@ -23,6 +23,16 @@ def test_paragraphs_of_files_and_folders(tmp_path: Path) -> None:
     ]
     assert [one.key for one in found] == ["a.md/1", "b.txt/1", "b.txt/2"]
     assert len(open_texts(str(tmp_path / "b.txt"))) == 2
+    caplog.clear()
+    for name in ("d.png", "e.html", "NOTES"):
+        (tmp_path / name).touch()
+    open_texts(str(tmp_path))
+    (said,) = caplog.records
+    assert said.message == f"passed over 4 files of {tmp_path} that are no text: .png, NOTES, .html"
+    for name in ("c.png", "d.png", "e.html", "NOTES"):
+        (tmp_path / name).unlink()
+    open_texts(str(tmp_path))
+    assert len(caplog.records) == 1
 
 
 def test_a_column_of_a_table(tmp_path: Path) -> None:

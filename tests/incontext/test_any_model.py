@@ -259,6 +259,11 @@ def test_stops_and_lengths(llava, monkeypatch):
     cut = said(max_tokens=8, stop=("nowhere to be found", stop))
     assert (cut.text, cut.ended) == (whole[: whole.index(stop)].strip(), True)
     assert not said(max_tokens=2, stop=()).ended
+    for kind in ({}, {"beams": 2}, {"temperature": 1.0}):
+        first = said(max_tokens=8, stop=(), **kind).text[:1]
+        late = said(max_tokens=8, min_tokens=4, stop=(first,), **kind)
+        assert len(late.text) >= 3, kind
+        assert first not in late.text
     given = inputs("llava", llava.writer.processor, asked)
     with torch.inference_mode():
         likeliest = int(llava.model(**given).logits[0, -1].argmax())

@@ -1,6 +1,7 @@
 """Beam search, sampling and stops: equal to what others compute, and to themselves in any company."""
 
 from collections import Counter
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -112,6 +113,11 @@ def searched(system: frozen.Frozen, prompt: Document, decoding: Decoding) -> tup
         for score, ids in live:
             likely = system.language.lm(input_ids=torch.tensor([[*start, *ids]])).logits[0, -1].log_softmax(-1)
             likely[banned] = -torch.inf
+            if len(ids) < decoding.min_tokens:
+                likely[tokenizer.eos] = -torch.inf
+                for token in range(len(likely)):
+                    if any(stop in tokenizer.decode([*ids, token]) for stop in decoding.stop):
+                        likely[token] = -torch.inf
             grown += [(score + value, [*ids, token]) for token, value in enumerate(likely.tolist())]
         live, grown = [], sorted(grown, key=lambda one: -one[0])[: 2 * beams]
         for rank, (score, ids) in enumerate(grown):
@@ -141,6 +147,24 @@ def test_a_stop_text_ends_an_answer_and_is_not_part_of_it(system, beams):
     else:
         assert [(cut.text, cut.ended) for cut in found] == [searched(system, prompt, decoding) for prompt in prompts()]
         assert [cut.text for cut in found] != [one.text for one in whole]
+
+
+@pytest.mark.parametrize("kind", [{}, {"beams": 3}, {"temperature": 1.0, "seed": 2}])
+def test_a_stop_text_does_not_end_an_answer_before_its_least_length(system, kind):
+    whole = Engine(system).generate(prompts(), Decoding(12, stop=(), **kind))
+    # What every answer would begin with, and what two tokens of it spell together.
+    stops = tuple({text for answer in whole for text in (answer.text[:1], answer.text[1:3]) if text})
+    least = Decoding(12, min_tokens=5, stop=stops, **kind)
+    assert all(len(one.text) < 5 for one in Engine(system).generate(prompts(), replace(least, min_tokens=0)))
+    found = Engine(system).generate(prompts(), least)
+    tokenizer = system.layout.tokenizer
+    for answer in found:
+        assert len(tokenizer.encode(answer.text)) >= 4
+        assert not any(stop in answer.text for stop in stops)
+    assert any(answer.ended and len(tokenizer.encode(answer.text)) < 12 for answer in found), "afterwards it does"
+    if "beams" in kind:
+        assert [(one.text, one.ended) for one in found] == [searched(system, prompt, least) for prompt in prompts()]
+    assert found == [Engine(system).generate([prompt], least)[0] for prompt in prompts()], "in any company"
 
 
 def test_tokens_that_end_a_worked_example_end_an_answer(system, monkeypatch):

@@ -7,7 +7,7 @@ import pytest
 import tokenizers
 import torch
 from conftest import built
-from tokenizers import models, pre_tokenizers
+from tokenizers import decoders, models, pre_tokenizers
 from torch import Tensor
 from transformers import PreTrainedTokenizerFast
 
@@ -15,6 +15,7 @@ from lorgnette.errors import ConfigError, DataError
 from lorgnette.language import LanguageModel, load
 from lorgnette.language.tiny import byte_tokenizer
 from lorgnette.language.tokenizer import Tokenizer
+from lorgnette.language.training import trained
 
 TEXTS = ["a cat", " leading", "two  spaces\n\n\ttab", "naïve 日本語 😀", ""]
 
@@ -27,6 +28,34 @@ def test_round_trip(text: str) -> None:
     assert len(ids) == len(text.encode())
     assert not set(ids) & {tokenizer.bos, tokenizer.eos, tokenizer.pad}
     assert pickle.loads(pickle.dumps(tokenizer)).encode(text) == ids
+
+
+def pieces(family: str) -> Tokenizer:
+    if family == "bytes":
+        return byte_tokenizer()
+    if family == "byte pairs":
+        return trained(["a cat\n\nis a cat.\n", "日本語 ends.\n\n", "and:\n a dog, 日本"] * 4, 290)
+    words = {"[SEP]": 0, "[UNK]": 1, "a": 2, "cat": 3, "##s": 4, "##.": 5, ".": 6, "##at": 7}
+    few = tokenizers.Tokenizer(models.WordPiece(words, unk_token="[UNK]"))
+    few.pre_tokenizer, few.decoder = pre_tokenizers.Whitespace(), decoders.WordPiece()
+    return Tokenizer(PreTrainedTokenizerFast(tokenizer_object=few, sep_token="[SEP]"))
+
+
+@pytest.mark.parametrize("family", ["bytes", "byte pairs", "pieces of words"])
+def test_tokens_that_complete_a_stop_text(family: str) -> None:
+    tokenizer, found = pieces(family), 0
+    for text in ("", "a", "a cat", "cats", "a cat.", "a cat\n", "日", "a 日本"):
+        ids = tokenizer.encode(text)
+        for cut in range(max(0, len(ids) - 3), len(ids) + 1):  # a character may have begun
+            for stops in [("\n",), ("\n\n",), (".", "a c"), ("s",), ("t.",), ("本", "語"), ("", "日本")]:
+                if any(stop and stop in tokenizer.decode(ids[:cut]) for stop in stops):
+                    continue
+                wholes = [tokenizer.decode([*ids[:cut], i]) for i in range(len(tokenizer))]
+                expected = [i for i, whole in enumerate(wholes) if any(stop and stop in whole for stop in stops)]
+                assert tokenizer.completing(ids[:cut], stops) == expected, (text, cut, stops)
+                found += len(expected)
+    assert found > 20
+    assert tokenizer.completing([], ()) == tokenizer.completing([], ("",)) == []
 
 
 def test_what_has_no_token_is_said() -> None:

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from lorgnette.nn import Attention, Block, FeedForward, block_diagonal, causal, padding, prefix_lm, squared_relu
+from lorgnette.nn import Attention, Block, FeedForward, block_diagonal, causal, padding, squared_relu
 from lorgnette.nn.linear import tall
 
 
@@ -86,8 +86,6 @@ def test_a_closed_gate_around_a_sublayer_is_the_identity() -> None:
     ("mask", "drawing"),
     [
         (causal(4), "1... 11.. 111. 1111"),
-        (prefix_lm(torch.tensor([2]), 4), "11.. 11.. 111. 1111"),
-        (prefix_lm(torch.tensor([0]), 4), "1... 11.. 111. 1111"),
         (padding(torch.tensor([[True, True, True, False]])), "111."),
         (block_diagonal(torch.tensor([[0, 0, 1, 1]])), "11.. 11.. ..11 ..11"),
         (causal(4) & block_diagonal(torch.tensor([[0, 0, 1, 1]])), "1... 11.. ..1. ..11"),

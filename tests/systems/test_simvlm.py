@@ -8,6 +8,7 @@ import pytest
 import tokenizers
 import torch
 from simvlm_made import TINY, alone, made, pair, picture
+from timm.layers import DropPath
 from tokenizers import models, pre_tokenizers
 from torch import Tensor
 from transformers import PreTrainedTokenizerFast
@@ -201,6 +202,10 @@ def test_dropout_and_stochastic_depth_leave_the_decoder_alone() -> None:
     encoder = [module for module in system.language.encoder.modules() if "Drop" in type(module).__name__]
     assert not decoder
     assert [module.drop_prob for module in encoder if hasattr(module, "drop_prob")] == [0.0, 0.25, 0.5]
+    assert system.connector.dropout.p == 0.3, "of the stage's patches"
+    stage = [module.drop_prob for module in system.vision.modules() if isinstance(module, DropPath)]
+    assert stage == pytest.approx([0.5 / 7]), "the second of the eight blocks that all four stages have"
+    assert not any(isinstance(module, DropPath) for module in made().vision.modules())
     batch = system.layout([pair(0, "abcd", "ef")])
     system.train()
     with torch.no_grad():
@@ -259,6 +264,7 @@ def test_what_it_cannot_read_is_named(system: SimVLM, document: Document, said: 
         ({"width": -32}, "width: -32 is too few"),
         ({"layers": 0}, "layers: 0 is too few"),
         ({"context": 0}, "context: 0 is too few"),
+        ({"vocabulary": 258}, r"vocabulary: 258 are fewer than its tokens\. Give 259 or more"),
         ({"dropout": 1.5}, "dropout: 1.5 is no share"),
         ({"drop_path": -0.5}, "drop_path: -0.5 is no share"),
         ({"stages": 3, "size": 8}, "size: pictures of 8 pixels are smaller than its stride of 16"),

@@ -1,6 +1,7 @@
 """SimVLM under the in-context engine: what it says with caches is what it says without, one prompt at a time."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import tokenizers
@@ -14,8 +15,9 @@ from lorgnette.document import Document, Text
 from lorgnette.errors import ContextError, DataError
 from lorgnette.incontext.decoding import Decoding
 from lorgnette.incontext.engine import Engine
-from lorgnette.incontext.reading import Encodes
+from lorgnette.incontext.reading import Encodes, Reading
 from lorgnette.incontext.requests import Request
+from lorgnette.language import Cache
 from lorgnette.nn import causal
 from lorgnette.systems.simvlm import SimVLM
 
@@ -118,6 +120,34 @@ def test_five_beams_with_a_least_length_equal_the_naive_search(system: SimVLM, b
     asked = prompts()[:3]
     found = Engine(system, batch_size=batch_size).generate(asked, decoding)
     assert [one.text for one in found] == [naive_beams(system, one, decoding) for one in asked]
+
+
+@pytest.mark.parametrize("batch_size", [1, 64])
+def test_beams_copy_no_memory_and_say_the_same(
+    system: SimVLM, batch_size: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked, decoding = prompts(), Decoding(8, min_tokens=3, stop=(), beams=3)
+    select, copied, states = Cache.select, list[bool](), list[Tensor]()
+    on = Reading.on
+
+    def noted(cache: Cache, rows: Tensor, *, alike: bool = False) -> Cache:
+        copied.append(not alike)
+        return select(cache, rows, alike=alike)
+
+    def kept(*given: Any) -> Reading:
+        reading = on(*given)
+        states.append(reading.last)
+        return reading
+
+    monkeypatch.setattr(Cache, "select", noted)
+    monkeypatch.setattr(Reading, "on", kept)
+    found, first = Engine(system, batch_size=batch_size).generate(asked, decoding), [*states]
+    assert sum(copied) < len(copied) / 2, "only where beams begin, or a prompt has its answer"
+    states.clear()
+    monkeypatch.setattr(Cache, "select", lambda cache, rows, *, alike=False: select(cache, rows))
+    assert Engine(system, batch_size=batch_size).generate(asked, decoding) == found
+    assert len(states) == len(first)
+    assert all(torch.equal(one, other) for one, other in zip(states, first, strict=True))
 
 
 def test_a_prompt_and_a_picture_are_encoded_once(system: SimVLM, monkeypatch: pytest.MonkeyPatch) -> None:

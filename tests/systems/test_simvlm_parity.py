@@ -1,5 +1,7 @@
 """SimVLM beside models of transformers that hold the same weights: an encoder-decoder, a prefix-LM, and T5's biases."""
 
+from typing import Any
+
 import pytest
 import torch
 from simvlm_made import made, picture
@@ -16,7 +18,7 @@ from transformers import (
 from transformers.models.t5.modeling_t5 import T5Attention
 
 from lorgnette.document import Document, Text
-from lorgnette.nn import RelativeAttention, causal, prefix_lm
+from lorgnette.nn import RelativeAttention, causal
 from lorgnette.systems.simvlm import SimVLM
 
 SIZES = {"vocab_size": 259, "pad_token_id": 0, "bos_token_id": 2, "eos_token_id": 1}
@@ -51,11 +53,11 @@ def block_taken(theirs: nn.Module, ours: nn.Module) -> None:
     taken(theirs.final_layer_norm, ours.ffn_norm)
 
 
-def case(system: SimVLM) -> tuple[Tensor, Tensor, Tensor, int]:
+def case(system: SimVLM, said: str = "What is it? ") -> tuple[Tensor, Tensor, Tensor, int]:
     """Logits at the suffix, the embeddings of the prefix and of the suffix, and the positions of the prefix."""
-    document = Document((picture(0), Text("What is it? "), Text("a dog", 1.0)))
+    document = Document((picture(0), Text(said), Text("a dog", 1.0)))
     batch = system.layout([document])
-    words, told = len("What is it? "), len("a dog") + 1
+    words, told = len(said), len("a dog") + 1
     language = system.language
     first = system.layout.queries + words
     logits = language.head(system(batch)[:, first - 1 : first - 1 + told])
@@ -67,9 +69,33 @@ def case(system: SimVLM) -> tuple[Tensor, Tensor, Tensor, int]:
     return logits, prefix, language.embed(suffix, at[:, words:]), first
 
 
+def looped(attention: RelativeAttention, side: int, words: int) -> Tensor:
+    """The bias from every patch or word to every other, one by one: words are at 0, 1, ... of their text."""
+    places = [(y, x) for y in range(side) for x in range(side)] + [(-1, i) for i in range(words)]
+    bias = torch.zeros(1, attention.heads, len(places), len(places))
+    for t, (y, x) in enumerate(places):
+        for s, (down, right) in enumerate(places):
+            if y < 0 and down < 0:
+                bias[0, :, t, s] = attention.words.table[:, right - x + attention.words.length - 1]
+            elif y >= 0 and down >= 0 and attention.patches is not None:
+                last = attention.patches.side - 1
+                bias[0, :, t, s] = attention.patches.table[:, down - y + last, right - x + last]
+    return bias
+
+
+def also(theirs: nn.Module, bias: Tensor) -> None:
+    """Adds a bias to the mask that one block of a peer attends under."""
+
+    def changed(module: nn.Module, args: Any, kwargs: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
+        return args, kwargs | {"attention_mask": kwargs["attention_mask"] + bias}
+
+    theirs.self_attn.register_forward_pre_hook(changed, with_kwargs=True)
+
+
+@pytest.mark.parametrize("biased", [False, True])
 @torch.no_grad()
-def test_an_encoder_decoder_of_transformers_says_the_same() -> None:
-    system = unbiased(made())
+def test_an_encoder_decoder_of_transformers_says_the_same(biased: bool) -> None:
+    system = made() if biased else unbiased(made())
     config = BlenderbotConfig(
         **SIZES,
         d_model=32,
@@ -82,6 +108,7 @@ def test_an_encoder_decoder_of_transformers_says_the_same() -> None:
         max_position_embeddings=64,
         activation_function="gelu",
         decoder_start_token_id=2,
+        attn_implementation="eager",
     )
     peer, language = BlenderbotForConditionalGeneration(config).eval(), system.language
     for theirs, ours, norm in (
@@ -93,17 +120,25 @@ def test_an_encoder_decoder_of_transformers_says_the_same() -> None:
         taken(theirs.layer_norm, norm)
         theirs.embed_positions.weight.zero_()  # positions are in the embeddings that it is given
     taken(peer.model.shared, language.tokens)
-    logits, prefix, suffix, _ = case(system)
+    logits, prefix, suffix, first = case(system)
     # Padding beside what is read must not matter to either.
     padded = torch.cat([prefix, torch.randn(1, 3, 32)], 1)
     seen = torch.tensor([[1] * prefix.shape[1] + [0] * 3])
+    if biased:
+        for their, our in zip(peer.model.encoder.layers, language.encoder, strict=True):
+            also(their, nn.functional.pad(looped(our.attention, 4, first - 16), (0, 3, 0, 3)))
+        for their, our in zip(peer.model.decoder.layers, language.decoder, strict=True):
+            also(their, looped(our.attention, 0, suffix.shape[1]))
     found = peer(inputs_embeds=padded, attention_mask=seen, decoder_inputs_embeds=suffix)
     torch.testing.assert_close(logits, found.logits, atol=1e-4, rtol=0)
     assert logits.std() > 0.1
 
 
-def git_mask(patches: int, words: int) -> Tensor:
-    """Who sees whom in transformers' GIT, for a picture of so many patches and words after it; True = sees."""
+def git_mask(words: int) -> Tensor:
+    """Who sees whom in transformers' GIT, for a picture of 16 patches and words after it; True = sees.
+
+    Its class token, which we have none of, is left out.
+    """
     config = GitConfig(
         **SIZES,
         hidden_size=32,
@@ -127,19 +162,24 @@ def git_mask(patches: int, words: int) -> Tensor:
     )
     with torch.no_grad():
         peer(input_ids=torch.ones(1, words, dtype=torch.long), pixel_values=torch.zeros(1, 3, 32, 32))
-    assert seen[0].shape[-1] == patches + words
-    return seen[0][0, 0] == 0 if seen[0].dtype != torch.bool else seen[0][0, 0]
+    assert seen[0].shape[-1] == 1 + 16 + words
+    return (seen[0][0, 0] == 0 if seen[0].dtype != torch.bool else seen[0][0, 0])[None, 1:, 1:]
 
 
-def test_gits_mask_is_a_prefix_lm() -> None:
-    patches = 17  # 4 x 4 and a class token
-    assert torch.equal(git_mask(patches, 5), prefix_lm(torch.tensor([patches]), patches + 5)[0])
+def prefix_lm(length: int, first: int) -> Tensor:
+    """The first positions see one another, the rest is causal (SimVLM, section 3.2)."""
+    return causal(length) | (torch.arange(length) < first)
 
 
-@pytest.mark.parametrize("stack", ["prefix-lm", "causal-lm"])
+@pytest.mark.parametrize("biased", [False, True])
+@pytest.mark.parametrize(
+    ("stack", "mask", "said"),
+    [("prefix-lm", "GIT's", ""), ("prefix-lm", "ours", "What is it? "), ("causal-lm", "causal", "What is it? ")],
+)
 @torch.no_grad()
-def test_one_stack_of_transformers_says_the_same_under_that_mask(stack: str) -> None:
-    system = unbiased(made(stack=stack))
+def test_one_stack_of_transformers_says_the_same(stack: str, mask: str, said: str, biased: bool) -> None:
+    """After a picture alone under the mask that transformers makes for GIT; GIT reads no words in both directions."""
+    system = made(stack=stack) if biased else unbiased(made(stack=stack))
     config = OPTConfig(
         **SIZES,
         hidden_size=32,
@@ -158,10 +198,14 @@ def test_one_stack_of_transformers_says_the_same_under_that_mask(stack: str) -> 
     taken(decoder.final_layer_norm, language.norm)
     taken(decoder.embed_tokens, language.tokens)
     decoder.embed_positions.weight.zero_()
-    logits, prefix, suffix, first = case(system)
+    logits, prefix, suffix, first = case(system, said)
     x = torch.cat([prefix, suffix], 1)
-    mask = prefix_lm(torch.tensor([first]), x.shape[1]) if stack == "prefix-lm" else causal(x.shape[1])
-    added = torch.zeros(1, 1, *mask.shape[1:]).masked_fill(~mask[:, None], torch.finfo(torch.float32).min)
+    length = x.shape[1]
+    masks = {"GIT's": git_mask(suffix.shape[1]), "ours": prefix_lm(length, first), "causal": causal(length)}
+    if biased:
+        for their, our in zip(decoder.layers, language.decoder, strict=True):
+            also(their, looped(our.attention, 4, length - 16))
+    added = torch.zeros(1, 1, length, length).masked_fill(~masks[mask][:, None], torch.finfo(torch.float32).min)
     nowhere = torch.zeros(x.shape[:2], dtype=torch.long)
     found = peer(inputs_embeds=x, attention_mask=added, position_ids=nowhere).logits[:, first:]
     torch.testing.assert_close(logits, found, atol=1e-4, rtol=0)

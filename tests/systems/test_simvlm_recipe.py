@@ -1,7 +1,9 @@
 """SimVLM trained: both kinds in one batch, a run that resumes, a checkpoint that comes back with its tokenizer."""
 
+import inspect
 import json
 import shutil
+from collections.abc import Sequence
 from dataclasses import replace
 from fnmatch import fnmatch
 from pathlib import Path
@@ -17,15 +19,17 @@ from lorgnette.cli import main
 from lorgnette.data.prefixes import Prefixed, Spanned
 from lorgnette.data.source import Mixture
 from lorgnette.document import Document, Image, Text
-from lorgnette.errors import ConfigError
+from lorgnette.errors import ConfigError, DataError
 from lorgnette.incontext.decoding import Decoding
 from lorgnette.incontext.engine import Engine
+from lorgnette.incontext.requests import Request
 from lorgnette.language.training import trained
 from lorgnette.objectives.language_modelling import LanguageModelling
+from lorgnette.policy import Learn
 from lorgnette.prompts import answer
 from lorgnette.recipes.simvlm import adapt, pretrain
-from lorgnette.run import Run
-from lorgnette.systems.simvlm import SimVLM
+from lorgnette.run import Run, Schedule
+from lorgnette.systems.simvlm import SimVLM, build
 from lorgnette.training import load, train
 from lorgnette.training.streams import shuffled
 
@@ -197,6 +201,40 @@ def test_captions_of_two_sets_begin_with_their_prompts() -> None:
     assert texts[2].startswith("ein Bild von ")
 
 
+def test_texts_of_one_token_are_left_out(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    path = tmp_path / "notes.md"
+    path.write_text("A\n\nA paragraph.\n\nB\n\nAnother one, which is longer.\n\nOK\n\n" + "=" * 300)
+    made = run(sources=None, pairs=("emoji",), texts=(str(path),))
+    mixed, change = made.data["documents"].source, made.data["documents"].augment
+    assert isinstance(mixed, Mixture)
+    assert change is not None
+    alone = mixed.sources[1]
+    assert [alone[i].text for i in range(len(alone))][:3] == ["A paragraph.", "Another one, which is longer.", "OK"]
+    assert [change(alone[i], np.random.default_rng(0)).key for i in range(4)] == [alone[i].key for i in range(4)]
+    assert [one.message for one in caplog.records if "texts" in one.message] == [
+        "left out 2 of 6 texts: they have one token"
+    ]
+    rules = trained(["a" * 64, "=" * 64] * 9, 300)  # a line of signs may be one token
+    assert rules.longest == 64
+    rules.save(tmp_path / "words")
+    path.write_text("=" * rules.longest + "\n\nab")
+    other = run(sources=None, pairs=("emoji",), texts=(str(path),), tokenizer=str(tmp_path / "words"))
+    assert isinstance(other.data["documents"].source, Mixture)
+    assert len(other.data["documents"].source.sources[1]) == 1
+    path.write_text("A\n\nB")
+    with pytest.raises(DataError, match=r"texts: no text has two tokens\. Give longer ones, or none"):
+        run(sources=None, pairs=("emoji",), texts=(str(path),))
+
+
+def test_how_it_is_run_is_on_the_command_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[Run] = []
+    monkeypatch.setattr("lorgnette.training.train_phases", lambda phases, folder, resume: made.extend(phases))
+    main(["train", "simvlm.adapt", "--max-broken", "0.2", "--workers", "3", "--steps", "5"])
+    assert (made[0].max_broken, made[0].workers, made[0].steps) == (0.2, 3, 5)
+    main(["train", "simvlm.adapt"])
+    assert (made[1].max_broken, made[1].workers) == (0.01, 0)
+
+
 def test_small_settings_are_a_ninth_of_texts() -> None:
     made = adapt(sources=(pairs(12), pairs(4, 50), texts(6)), batch=18, steps=100)
     source = made.data["documents"].source
@@ -204,6 +242,38 @@ def test_small_settings_are_a_ninth_of_texts() -> None:
     assert source.shares == [16, 2]
     assert made.recipe == "simvlm.adapt"
     assert made.schedule.warmup == 2
+
+
+def test_the_papers_numbers_are_the_defaults() -> None:
+    """Written once more: a default that is changed departs from the paper, and has to say so here, too."""
+    defaults = {name: one.default for name, one in inspect.signature(pretrain).parameters.items()}
+    paper = {
+        "pairs_batch": 4096,
+        "texts_batch": 512,
+        "lr": 5e-4,
+        "weight_decay": 0.01,
+        "warmup": 0.02,
+        "steps": 1_000_000,
+        "scale": "base",
+        "objective": "prefix-lm",
+        "decoder_only": False,
+        "context": 256,
+        "pretrained_vision": False,
+    }
+    assert {name: defaults[name] for name in paper} == paper
+    made = pretrain(sources=(pairs(12), pairs(4, 50), texts(6)))
+    (stream,) = made.data.values()
+    assert isinstance(stream.source, Mixture)
+    assert (stream.source.shares, stream.batch) == ([4096, 512], 4608)
+    assert made.policy == {"*": Learn(5e-4, 0.01)}, "everything learns, from scratch"
+    assert made.schedule == Schedule("linear", 20_000)
+    assert (made.optimizer.betas, made.optimizer.eps) == ((0.9, 0.999), 1e-8)
+    assert (made.start, made.steps) == ("", 1_000_000)
+    arguments = {"layers": 12, "width": 768, "heads": 12, "vision": "resnet101", "stages": 3, "size": 224}
+    assert {name: made.arguments[name] for name in arguments} == arguments
+    assert {"dropout", "drop_path"}.isdisjoint(made.arguments), "none in pretraining"
+    chosen = {name: one.default for name, one in inspect.signature(build).parameters.items()}
+    assert (chosen["dropout"], chosen["drop_path"], chosen["stack"]) == (0.0, 0.0, "encoder-decoder")
 
 
 def test_what_makes_no_sense_is_refused() -> None:
@@ -217,15 +287,33 @@ def test_what_makes_no_sense_is_refused() -> None:
         run(sources=None, pairs=())
 
 
-def test_a_run_captions_and_answers(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_run_captions_and_answers(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     train(run(), tmp_path / "run")
     shown = tmp_path / "one.png"
     picture(0).open().save(shown)
+    asked: list[Decoding] = []
+    answered = Engine.run
+
+    def noted(engine: Engine, requests: Sequence[Request], *rest: Any) -> Any:
+        asked.extend(request.decoding for request in requests if request.decoding is not None)
+        return answered(engine, requests, *rest)
+
+    monkeypatch.setattr(Engine, "run", noted)
+    engine = Engine(load(tmp_path / "run"))
     capsys.readouterr()
     main(["caption", str(tmp_path / "run"), str(shown), "--prompt", "a picture", "--beams", "5", "--min-tokens", "2"])
-    assert capsys.readouterr().out.startswith(f"{shown}: ")
+    said = capsys.readouterr().out
+    assert [(one.beams, one.min_tokens) for one in asked] == [(5, 2)]
+    prompt = Document((Image(shown), Text("a picture")), key="q")
+    assert said == f"{shown}: {engine.generate([prompt], asked[0])[0].text}\n"
+    asked.clear()
     main(["ask", str(tmp_path / "run"), str(shown), "What is it?", "--max-tokens", "3"])
-    assert capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert [one.max_tokens for one in asked] == [3]
+    prompt = Document((Image(shown), Text("What is it?")), key="q")
+    assert said == f"{engine.generate([prompt], asked[0])[0].text}\n"
     with pytest.raises(SystemExit):
         main(["ask", str(tmp_path / "run"), str(shown), "What?", "--example", str(shown), "What?", "a cat"])
     assert "SimVLM reads one picture, and this has more. Ask without worked examples" in capsys.readouterr().err

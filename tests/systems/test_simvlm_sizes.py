@@ -22,6 +22,7 @@ from lorgnette.systems.simvlm_sizes import PAPER, SIZES, sized
 def test_a_size_is_counted_without_memory(name: str) -> None:
     system = sized(name)
     assert {parameter.device.type for parameter in system.parameters()} == {"meta"}
+    assert (system.language.vocab_size, system.language.context) == (32_000, 256)
     if name in PAPER:
         # The paper's number is that of a ViT of this shape: the blocks of one stack, without embeddings and biases.
         blocks = sum(p.numel() for key, p in system.language.encoder.named_parameters() if not key.endswith("table"))

@@ -1,5 +1,7 @@
 """SimVLM fine-tuned: a list of answers, two pictures, prompts, larger pictures; and asked by the same tasks."""
 
+import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -9,10 +11,15 @@ import torch
 from simvlm_made import TINY, picture
 
 from lorgnette.asking import answering, opened
+from lorgnette.cli import main
 from lorgnette.data.source import commonest
 from lorgnette.document import Document, Targets, Text
 from lorgnette.errors import CheckpointError, ConfigError, DataError
+from lorgnette.evaluation.cards import prompts
 from lorgnette.evaluation.items import Item
+from lorgnette.evaluation.measures import CHOICE
+from lorgnette.evaluation.official.figures import AUC, NDCG, R1, R5
+from lorgnette.evaluation.predictions import predictions, read
 from lorgnette.evaluation.run import evaluate
 from lorgnette.evaluation.task import Task
 from lorgnette.incontext.classes import Classes
@@ -125,8 +132,69 @@ def test_it_answers_what_tasks_ask(start: Path, tmp_path: Path) -> None:
     torch.testing.assert_close(reply.scores, likely[[2, 1]])
     assert reply.answer is not None
     assert reply.answer.text == system.answers[int(likely.argmax())]
-    with pytest.raises(DataError, match="p: the candidate 'perhaps' is not among the 3 answers"):
-        model.run([Request(prompt, (" perhaps",))])
+
+
+OUTSIDE = "candidates, of .* are none of the 3 answers of the model and never chosen"
+
+
+@pytest.mark.parametrize("options", [{}, {"calibrated": True}, {"balanced": True}, {"scoring": "mean"}])
+def test_an_answer_outside_the_list_is_never_chosen(
+    start: Path, caplog: pytest.LogCaptureFixture, tmp_path: Path, options: dict[str, Any]
+) -> None:
+    model = Classes(made(start))
+    offered = [(" perhaps", " no", 0), (" perhaps", " never", 0), (" never", " yes", 1)]
+    items = tuple(
+        Item(asked(i, texts[right].strip(), answers={texts[right].strip(): 1.0}), texts, texts[right])
+        for i, (texts, right) in enumerate((one[:2], one[2]) for one in offered)
+    )
+    measures = (CHOICE, AUC, R1, R5, NDCG)
+    result = evaluate(model, Task("vqa", items, 1 / 2, measures=measures, **options))
+    assert [record.chosen for record in result.records] == ["no", None, "yes"]
+    assert [record.correct for record in result.records] == [False, False, True]
+    assert [list(np.isneginf(record.scores or ())) for record in result.records] == [
+        [True, False],
+        [True, True],
+        [True, False],
+    ]
+    figures = {measure.name: result.value(measure.name) for measure in measures}
+    assert np.isfinite(list(figures.values())).all(), figures
+    assert {figures[name] for name in ("choice", "R@5", "NDCG")} == {1 / 3}, "what it cannot say is never right"
+    assert prompts(result, [], "choice", 3, errors_first=True)
+    path = tmp_path / "predictions.jsonl"
+    path.write_text("".join(json.dumps(one.as_json()) + "\n" for one in predictions("vqa", result)))
+    assert [one.record for one in read(path)] == list(result.records)
+    model.run([Request(Document(items[0].query.parts[:-1], key="p"), (" perhaps", " never"))])
+    said = [record.message for record in caplog.records if re.search(OUTSIDE, record.message)]
+    assert len(said) == 1, "once"
+    assert said[0].startswith(f"2 candidates, of {'6 of 6' if 'calibrated' in options else '3 of 3'} prompts")
+
+
+def test_a_word_of_several_for_a_candidate_may_be_outside_the_list(start: Path) -> None:
+    items = (Item(asked(0, "yes"), ("yes", "no", "perhaps"), "yes"),)
+    words = {"yes": {"yes": 1.0, "sure": 3.0}, "no": {"no": 1.0}, "perhaps": {"maybe so": 1.0, "who knows": 1.0}}
+    (record,) = evaluate(Classes(made(start)), Task("vqa", items, 1 / 3, verbaliser=words)).records
+    assert record.scores is not None
+    assert np.isfinite(record.scores[:2]).all()
+    assert record.scores[2] == -np.inf
+
+
+def test_a_classifier_is_evaluated_on_answers_that_it_was_not_tuned_on(
+    start: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = []
+    for i in range(60):
+        picture(i).open().save(tmp_path / f"{i}.png")
+        said = f"rare{i}" if i % 3 == 0 else ("yes", "no")[i % 2]
+        rows.append({"image": f"{i}.png", "question": "Is it?", "answer": said})
+    (tmp_path / "vqa.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    given = ["--most", "4", "--steps", "2", "--validate-every", "2", "--folder", str(tmp_path / "run")]
+    data = ["--data", str(tmp_path / "vqa.jsonl")]
+    main(["train", "simvlm.classify", "--start", str(start), *data, *given])
+    main(["evaluate", str(tmp_path / "run"), "--shots", "0", *data])
+    found = read(tmp_path / "run/evaluation/predictions.jsonl")
+    rare = [one.record for one in found if one.by == "model" and one.record.answer.startswith("rare")]
+    assert [record.correct for record in rare] == [False] * len(rare)
+    assert len(rare) > 1
 
 
 def test_answer_lists(start: Path, tmp_path: Path) -> None:

@@ -16,6 +16,8 @@ from lorgnette.evaluation.metrics.wordnet import wordnet
 from lorgnette.evaluation.normalise import vqa as normalised
 from lorgnette.evaluation.records import Record
 
+LEAST = -1e300
+"""The score, to rank by, of a candidate that the model cannot say."""
 Texts = Callable[[Sequence[str], Sequence[Sequence[str]]], Float[ndarray, "n k"] | Float[ndarray, "n"]]
 
 
@@ -91,9 +93,14 @@ def has_wordnet() -> bool:
     return True
 
 
+def _scores(record: Record) -> Float[ndarray, "n"]:
+    """Of each candidate; one that the model cannot say ranks last."""
+    return np.maximum(np.array(record.scores, dtype=float), LEAST)
+
+
 def _log_odds(items: Sequence[Item], records: Sequence[Record]) -> Float[ndarray, "n 2"]:
     """The first candidate is the positive class."""
-    scores = [np.array(record.scores) for record in records]
+    scores = [_scores(record) for record in records]
     odds = np.array([some[0] - np.logaddexp.reduce(some[1:]) for some in scores])
     return ranking.labelled(odds, np.array([item.answer == item.candidates[0] for item in items]))
 
@@ -105,8 +112,9 @@ def _within(k: int) -> Rows:
     """Whether the right answer is among the k likeliest."""
 
     def judge(item: Item, record: Record) -> float:
-        right = np.array([item.candidates.index(item.answer)])
-        return float(classification.top_k(np.array([record.scores]), right, k)[0])
+        right, scores = item.candidates.index(item.answer), _scores(record)
+        said = scores[right] > LEAST
+        return float(said and classification.top_k(scores[None], np.array([right]), k)[0])
 
     return each(judge)
 
@@ -121,7 +129,8 @@ R10 = Measure("R@10", _within(10), of="choice")
 def _gain(item: Item, record: Record) -> float:
     relevance = _targets(item).answers
     judged = np.array([[relevance.get(text.strip(), 0.0) for text in item.candidates]])
-    return float(ranking.ndcg(np.array([record.scores]), judged)[0])
+    scores = _scores(record)
+    return float(scores.max() > LEAST and ranking.ndcg(scores[None], judged)[0])
 
 
 NDCG = Measure("NDCG", each(_gain), of="choice")
@@ -149,7 +158,7 @@ def _actions(items: Sequence[Item], records: Sequence[Record]) -> Float[ndarray,
         weights.append(
             sum(group / np.maximum(1, np.bincount(videos, group))[videos] for group in (positive, hard, negative))
         )
-    scores = np.array([record.scores for record in records])
+    scores = np.array([_scores(record) for record in records])
     return np.concatenate([scores, np.array(shown, dtype=float).T, np.array(weights).T], axis=1)
 
 

@@ -25,7 +25,7 @@ from typing import Any
 import torch
 import transformers
 from packaging.version import Version
-from transformers import GenerationConfig, PreTrainedModel, StoppingCriteria
+from transformers import GenerationConfig, LogitsProcessor, PreTrainedModel, StoppingCriteria
 
 from lorgnette.errors import ConfigError, ContextError, ResourceError
 from lorgnette.incontext.decoding import Decoding
@@ -162,6 +162,7 @@ class TransformersModel:
                 **self.reader.going_on(read, decoding.beams),
                 generation_config=self._config(decoding),
                 stopping_criteria=[_Stops(self.tokenizer, decoding.stop, read.length)],
+                logits_processor=[_Early(self.tokenizer, decoding, read.length)],
             )[0, read.length :].tolist()
         end = next((i for i, token in enumerate(ids) if token in self.ends), None)
         text = self.tokenizer.decode(ids[:end])
@@ -186,6 +187,20 @@ class TransformersModel:
             no_repeat_ngram_size=0,
             **kind,
         )
+
+
+class _Early(LogitsProcessor):  # type: ignore[misc]
+    """Bans what would complete a stop text before an answer has its fewest tokens."""
+
+    def __init__(self, tokenizer: Tokenizer, decoding: Decoding, start: int) -> None:
+        self.tokenizer, self.decoding, self.start = tokenizer, decoding, start
+
+    def __call__(self, input_ids: torch.Tensor, scores: Any) -> Any:
+        if input_ids.shape[1] - self.start < self.decoding.min_tokens:
+            scores = scores.clone()
+            for row, ids in enumerate(input_ids[:, self.start :].tolist()):
+                scores[row, self.tokenizer.completing(ids, self.decoding.stop)] = -torch.inf
+        return scores
 
 
 class _Stops(StoppingCriteria):  # type: ignore[misc]
