@@ -41,7 +41,7 @@ def started() -> Any:
             if os.environ.get("RAY_ADDRESS"):
                 ray.init(logging_level=logging.ERROR)
             else:
-                ray.init(include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
+                ray.init("local", include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
         except (OSError, RuntimeError, ValueError, ConnectionError) as error:
             raise ResourceError(f"Ray does not start ({error})", where="curate") from error
     context = ray.data.DataContext.get_current()

@@ -1,6 +1,7 @@
 """Pictures, and verdicts on documents in this process, for the tests of curation."""
 
 from collections.abc import Sequence
+from io import BytesIO
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +20,12 @@ def drawing(seed: int, size: int = 80) -> PIL.Image.Image:
     """Blocks of colour: no two are alike, and one of another size is the same picture."""
     blocks = np.random.default_rng(seed).integers(0, 255, (8, 8, 3), dtype=np.uint8)
     return PIL.Image.fromarray(blocks).resize((size, size), PIL.Image.Resampling.BICUBIC)
+
+
+def png(picture: PIL.Image.Image) -> bytes:
+    file = BytesIO()
+    picture.save(file, "PNG")
+    return file.getvalue()
 
 
 def local(

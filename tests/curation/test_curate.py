@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import PIL.Image
 import pytest
-from made import drawing
+from made import drawing, png
 
 from lorgnette.archives import curate as command
 from lorgnette.curation.curate import curate
@@ -26,12 +26,6 @@ from lorgnette.errors import CheckpointError, ConfigError, DataError
 BENCHMARKS = Path(__file__).parent.parent.parent / "benchmarks"
 TESTED = "a caption of an evaluation set that nobody would write twice by chance"
 ESSAY = "it was late in the year and the geese had gone south over the lake when we closed the house for the winter"
-
-
-def png(picture: PIL.Image.Image) -> bytes:
-    file = BytesIO()
-    picture.save(file, "PNG")
-    return file.getvalue()
 
 
 def violators() -> dict[str, list[Document]]:
