@@ -229,7 +229,7 @@ class Run:
             "gradient_checkpointing",
             "seed",
         )
-        kept += ("validate_every", "validation_batches", "patience", "checkpoint_every", "log_every", "max_broken")
+        kept += ("validate_every", "validation_batches", "patience", "checkpoint_every", "log_every")
         rules = {
             pattern: asdict(rule) if isinstance(rule, Learn) else "frozen" for pattern, rule in self.policy.items()
         }

@@ -15,12 +15,14 @@ View = Callable[[Document, np.random.Generator], Document]
 
 AHEAD = "looks ahead"
 """In a document's `meta`: its words look at the next picture, and not at the last."""
+CUT = "cut"
+"""In a document's `meta`: its text goes on behind what is left of it, so that nothing is learnt of its end."""
 
 
 def chunked(document: Document, end: str) -> Document:
     """The document with `end` before every picture and clip, except where it begins with it, and at its end.
 
-    What ends a chunk carries loss where the document does.
+    What ends a chunk carries loss where the document does, but for the end of one that was cut.
 
     Raises:
         DataError: a text holds `end`, which would be learnt as the end of a chunk that is none.
@@ -35,7 +37,8 @@ def chunked(document: Document, end: str) -> Document:
         if isinstance(part, (Image, Video)) and parts:
             parts.append(Text(end, weight))
         parts.append(part)
-    return replace(document, parts=(*parts, Text(end, weight))) if parts else document
+    last = 0.0 if document.meta.get(CUT) else weight
+    return replace(document, parts=(*parts, Text(end, last))) if parts else document
 
 
 @dataclass(frozen=True)

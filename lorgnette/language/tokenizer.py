@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import math
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -50,9 +51,9 @@ class Tokenizer:
         return sorted(special - {self.eos})
 
     @cached_property
-    def longest(self) -> int:
-        """No token has more characters."""
-        return max(map(len, self.hf.get_vocab()))
+    def longest(self) -> int | float:
+        """No token stands for more characters; one for what is unknown stands for any number."""
+        return math.inf if self.hf.unk_token_id is not None else max(map(len, self.hf.get_vocab()))
 
     def fingerprint(self) -> str:
         """SHA-256 over the vocabulary: which token every id stands for."""

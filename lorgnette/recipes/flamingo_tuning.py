@@ -139,6 +139,7 @@ def adapt(
     pages: str | None = None,
     clips: str | None = None,
     made_pages: int = 4,
+    pairs_tokens: int = 64,
     language: str = "gemma-3-270m",
     vision: str = "efficientnet_lite0",
     size: int | None = 144,
@@ -170,6 +171,7 @@ def adapt(
         pages: interleaved documents: a folder of HTML, MMC4, OBELICS, or tars.
         clips: clips with a text.
         made_pages: without pages, pairs that make one; 0 makes none.
+        pairs_tokens: of the text of a pair or clip that are read, the first so many.
         language: a folder, a packaged model, or a hub name.
         vision: a pretrained encoder's name.
         size: pixels; small drawings need few.
@@ -197,6 +199,7 @@ def adapt(
         pairs=pairs if pairs or pages or clips else "emoji",
         clips=clips,
         made_pages=made_pages,
+        pairs_tokens=pairs_tokens,
         pairs_weight=1.0,
         clips_weight=0.2,
         pages_batch=max(1, batch // 4),

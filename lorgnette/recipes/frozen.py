@@ -261,8 +261,7 @@ def adapt(
     words = replace(stream, batch=min(align_batch, len(stream.source)))
     streams = {"captions": stream}
     if pairs > 1:
-        alone = [stream.source[i] for i in range(len(stream.source))]
-        pages = Stream(Interleaved(alone, pairs, seed=seed), batch=max(1, batch // 2 // pairs))
+        pages = Stream(Interleaved(stream.source, pairs, seed=seed), batch=max(1, batch // 2 // pairs))
         streams = {"captions": replace(stream, batch=max(1, stream.batch // 2)), "pages": pages}
     captions = replace(
         captions,

@@ -121,7 +121,9 @@ def pretrain(
         if prompts:
             opened = [[Prefaced(one, words) for one in some] for some, words in zip(opened, prompts, strict=True)]
         train, validation = (Concat(*(one[part] for one in opened)) for part in (0, 1))
-        alone = _parted(Concat(*map(open_texts, texts)), words) if texts else None
+        alone = Concat(*map(open_texts, texts)) if texts else None
+        if alone is not None and objective != "span-corruption":
+            alone = _parted(alone, words)
     else:
         train, validation, alone = sources
     stack = "causal-lm" if objective == "causal-lm" else "prefix-lm" if decoder_only else "encoder-decoder"

@@ -2,6 +2,7 @@
 
 import platform
 import subprocess
+from dataclasses import fields
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -36,6 +37,7 @@ def begin(folder: Path, run: Run, *, resume: bool, processes: int = 1) -> None:
     if resume and (started or path.exists()):
         kept = read_json(path)
         theirs, ours = kept.get("run", {}), run.describe()
+        theirs = {one.name: one.default for one in fields(Run) if one.name in ours} | theirs  # what was not told then
         if different := [name for name in ours if theirs.get(name) != ours[name]]:
             changes = "; ".join(f"{name} was {theirs.get(name)!r}, is {ours[name]!r}" for name in different)
             fix = "Resume with the same settings, or start a new folder."

@@ -68,7 +68,7 @@ def test_pages_scenes_and_clips(
         "/usr/share/gimp/2.0/help/en": str(made_manual),
         "1500, 150": "8, 4",
         "300, 150": "4, 4",
-        "batch=16, steps=60, queries=16": "batch=4, steps=2, queries=2, depth=1, connector_width=24, "
+        "batch=16, steps=60, queries=16": "batch=4, steps=2, pairs_tokens=400, queries=2, depth=1, connector_width=24, "
         "vision='tiny-random', language='tiny-random', size=32",
     }
     names: dict[str, object] = {}

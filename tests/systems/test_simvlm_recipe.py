@@ -222,6 +222,9 @@ def test_texts_of_one_token_are_left_out(tmp_path: Path, caplog: pytest.LogCaptu
     assert isinstance(other.data["documents"].source, Mixture)
     assert len(other.data["documents"].source.sources[1]) == 1
     path.write_text("A\n\nB")
+    lost = run(sources=None, pairs=("emoji",), texts=(str(path),), objective="span-corruption")
+    assert isinstance(lost.data["documents"].source, Mixture)
+    assert len(lost.data["documents"].source.sources[1]) == 2, "of one token a span can be lost"
     with pytest.raises(DataError, match=r"texts: no text has two tokens\. Give longer ones, or none"):
         run(sources=None, pairs=("emoji",), texts=(str(path),))
 

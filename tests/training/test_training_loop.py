@@ -134,6 +134,17 @@ def test_a_folder_with_a_run_is_not_overwritten_nor_resumed_as_another(tmp_path)
         train(toy_run(steps=2), tmp_path)
     with pytest.raises(ConfigError, match=r"seed was 0, is 1"):
         train(toy_run(steps=2, seed=1), tmp_path, resume=True)
+    path = tmp_path / "run.json"
+    told = json.loads(path.read_text())
+    del told["run"]["pack_length"], told["run"]["start"]
+    path.write_text(json.dumps(told))
+    train(
+        toy_run(steps=2, max_broken=0.5), tmp_path, resume=True
+    )  # of before there was the option; and with more patience
+    told["run"]["steps"] = None
+    path.write_text(json.dumps(told))
+    with pytest.raises(ConfigError, match=r"steps was None, is 2"):
+        train(toy_run(steps=2), tmp_path, resume=True)
 
 
 def test_accumulated_parts_equal_the_whole_batch(tmp_path):

@@ -6,7 +6,9 @@ from typing import Protocol, runtime_checkable
 
 import numpy as np
 
+from lorgnette.data.chunks import CUT
 from lorgnette.document import Document, Image, Part, Text, Video
+from lorgnette.errors import DataError
 
 
 @runtime_checkable
@@ -28,9 +30,11 @@ def window(
     comes right before one of its tokens, or ends the document with it. One of the windows that hold a picture is drawn,
     each as likely as any other; of all windows, where the document shows no picture.
 
+    A window that ends before the document does is marked (`CUT`), so that nobody learns that texts end there.
+
     Every text is tokenised by itself, as a layout does, and cut between two tokens, so that a window is a piece of the
     text as it was written. Where a tokenizer makes more tokens of the piece than of the same text in its place, or
-    where a cut would fall inside a character, the window loses tokens at its end until it has `length` again. Key, meta
+    where a cut would fall inside a character, the window loses tokens at its end until it has `length` again. Key
     and weights stay as they are. What a layout adds (markers of pictures, ends of chunks) is not counted.
 
     Args:
@@ -60,19 +64,24 @@ def window(
     while stop > start and sum(len(tokenizer.encode(p.text)) for p in chosen if isinstance(p, Text)) > length:
         stop -= 1
         chosen = pieces(stop)
-    return replace(document, parts=chosen)
+    meta = {**document.meta, CUT: True} if stop < total else document.meta
+    return replace(document, parts=chosen, meta=meta)
 
 
 def beginning(document: Document, rng: np.random.Generator, tokenizer: Cuts, length: int = 64) -> Document:
-    """The document with the first `length` tokens of its texts, cut as `window` cuts; nothing is drawn.
+    """The document with the first `length` tokens of its texts, cut and marked as `window` does; nothing is drawn.
 
     Pictures and clips stay where text before them does; one with none before it always does.
+
+    Raises:
+        DataError: what carries loss begins later.
     """
     parts: list[Part] = []
-    left = length
+    left, whole = length, True
     for part in document.parts:
         if not isinstance(part, Text):
             parts += [part] if left else []
+            whole &= bool(left)
             continue
         ends = tokenizer.ends(part.text)
         cut = min(left, len(ends))
@@ -83,8 +92,13 @@ def beginning(document: Document, rng: np.random.Generator, tokenizer: Cuts, len
             left -= cut
             continue
         parts += [replace(part, text=part.text[: ends[cut - 1]])] if cut else []
-        left = 0
-    return replace(document, parts=tuple(parts))
+        left, whole = 0, False
+    if whole:
+        return document
+    if not any(isinstance(part, Text) and part.weight for part in parts):
+        problem = f"nothing that is to be learnt is among its first {length} tokens"
+        raise DataError(problem, where=document.key, fix="Shorten what stands before it, or read more tokens.")
+    return replace(document, parts=tuple(parts), meta={**document.meta, CUT: True})
 
 
 def _start(parts: tuple[Part, ...], places: list[int], total: int, length: int, rng: np.random.Generator) -> int:

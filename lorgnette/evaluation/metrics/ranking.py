@@ -37,7 +37,9 @@ def roc_auc(rows: Float[ndarray, "n 2"], weights: Float[ndarray, "n"]) -> float:
     return float(positive @ below / total) if total else float("nan")
 
 
-def ndcg(scores: Float[ndarray, "n o"], relevance: Float[ndarray, "n o"]) -> Float[ndarray, "n"]:
+def ndcg(
+    scores: Float[ndarray, "n o"], relevance: Float[ndarray, "n o"], said: Bool[ndarray, "n o"] | None = None
+) -> Float[ndarray, "n"]:
     """Normalised discounted cumulative gain of each item, as VisDial has it (Das et al. 2019's challenge).
 
     The ranking is cut after as many options as have a relevance that is not zero: sum of relevance / log2(1 + rank),
@@ -46,6 +48,7 @@ def ndcg(scores: Float[ndarray, "n o"], relevance: Float[ndarray, "n o"]) -> Flo
     Args:
         scores: of each option.
         relevance: by people, from 0 to 1.
+        said: options that can be ranked at all; the others gain nothing. None is all.
 
     Raises:
         DataError: a score or relevance that is no number, or an item of which no option is relevant.
@@ -58,7 +61,8 @@ def ndcg(scores: Float[ndarray, "n o"], relevance: Float[ndarray, "n o"]) -> Flo
         raise DataError("no option is relevant", where=f"item {int(relevant.argmin())}", field="relevance")
     counted = np.arange(scores.shape[1]) < relevant[:, None]
     discount = counted / np.log2(np.arange(scores.shape[1]) + 2)
-    ranked = np.take_along_axis(relevance, np.argsort(-scores, axis=1, kind="stable"), axis=1)
+    gained = relevance if said is None else relevance * said
+    ranked = np.take_along_axis(gained, np.argsort(-scores, axis=1, kind="stable"), axis=1)
     gains: Float[ndarray, " n"] = (ranked * discount).sum(axis=1) / (-np.sort(-relevance, axis=1) * discount).sum(
         axis=1
     )

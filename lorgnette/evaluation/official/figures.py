@@ -129,8 +129,8 @@ R10 = Measure("R@10", _within(10), of="choice")
 def _gain(item: Item, record: Record) -> float:
     relevance = _targets(item).answers
     judged = np.array([[relevance.get(text.strip(), 0.0) for text in item.candidates]])
-    scores = _scores(record)
-    return float(scores.max() > LEAST and ranking.ndcg(scores[None], judged)[0])
+    scores = _scores(record)[None]
+    return float(ranking.ndcg(scores, judged, scores > LEAST)[0])
 
 
 NDCG = Measure("NDCG", each(_gain), of="choice")

@@ -13,9 +13,10 @@ from tokenizers import Tokenizer as Raw
 from tokenizers import models, pre_tokenizers, processors
 from transformers import PreTrainedTokenizerFast
 
+from lorgnette.data.chunks import CUT, Varied, chunked
 from lorgnette.data.web.window import beginning, window
 from lorgnette.document import Document, Image, Part, Text, Video
-from lorgnette.errors import ConfigError
+from lorgnette.errors import ConfigError, DataError
 from lorgnette.language import Tokenizer
 from lorgnette.language.tiny import byte_tokenizer
 
@@ -52,7 +53,8 @@ def draw(document: Document, seed: int, length: int, images: int = 5) -> Documen
 def test_laws(pieces: list[str | None], seed: int, length: int, images: int) -> None:
     document = document_of(pieces)
     seen = draw(document, seed, length, images)
-    assert (seen.key, seen.meta) == ("page", {"url": "u"})
+    assert (seen.key, seen.meta["url"]) == ("page", "u")
+    assert document.text.endswith(seen.text) or seen.meta[CUT], "nothing is learnt of the end of what was cut"
     assert seen.parts == draw(document, seed, length, images).parts
     assert len(BYTES.encode(seen.text)) <= length
     assert seen.text in document.text
@@ -176,9 +178,20 @@ def test_the_beginning_of_a_pair() -> None:
     assert beginning(pair, rng, tokenizer, 13).parts == pair.parts
     cut = beginning(pair, rng, tokenizer, 9)
     assert cut.parts == (shown, Text("Is it? "), Text("It", 1.0))
-    assert beginning(pair, rng, tokenizer, 7).parts == (shown, Text("Is it? "))
-    assert beginning(Document((Text("One two."), shown)), rng, tokenizer, 3).parts == (Text("One"),)
-    assert beginning(Document((shown, Text("a\u00e9"))), rng, tokenizer, 2).parts == (shown, Text("a")), (
-        "no half characters"
-    )
+    with pytest.raises(DataError, match="a: nothing that is to be learnt is among its first 7 tokens"):
+        beginning(pair, rng, tokenizer, 7)
+    assert beginning(Document((Text("One two.", 1.0), shown)), rng, tokenizer, 3).parts == (Text("One", 1.0),)
+    accented = Document((shown, Text("a\u00e9", 1.0)))
+    assert beginning(accented, rng, tokenizer, 2).parts == (shown, Text("a", 1.0)), "no half characters"
     assert rng.bit_generator.state == np.random.default_rng(0).bit_generator.state, "nothing is drawn"
+
+
+@pytest.mark.parametrize(("length", "learnt"), [(6, 1.0), (5, 0.0)])
+def test_the_end_of_what_was_cut_is_not_learnt(length: int, learnt: float) -> None:
+    """Else all long texts would be taught to end after so many tokens."""
+    pair = Document((Image(b""), Text("It is.", 1.0)), key="a")
+    view = partial(beginning, tokenizer=BYTES, length=length)
+    assert Varied("<E>", views=(view,))(pair, np.random.default_rng(0)).parts[-1] == Text("<E>", learnt)
+    page = draw(Document((Image(b""), Text("It is.", 1.0))), 0, length)
+    assert page.text == "It is."[:length]
+    assert chunked(page, "<E>").parts[-1] == Text("<E>", learnt)

@@ -73,6 +73,11 @@ def test_ndcg_reads_relevance_by_candidate() -> None:
     assert value(figures.NDCG, [asked], [record(scores=(1, 0, 2))]) == 1
     swapped = value(figures.NDCG, [asked], [record(scores=(2, 0, 1))])
     assert swapped == pytest.approx((0.5 + 1 / np.log2(3)) / (1 + 0.5 / np.log2(3)))
+    none = float("-inf")
+    asked = item(Targets(answers={"a": 0.0, "b": 1.0, "c": 1.0}), ("a", "b", "c"), "c")
+    assert value(figures.NDCG, [asked], [record(scores=(1, none, none))]) == 0, "what cannot be said gains nothing"
+    half = value(figures.NDCG, [asked], [record(scores=(1, none, 0))])
+    assert half == pytest.approx((1 / np.log2(3)) / (1 + 1 / np.log2(3)))
 
 
 def test_among_the_likeliest() -> None:
