@@ -27,6 +27,7 @@ def datasheet(told: dict[str, Any], options: Options) -> str:
         f"- {one['attribute']} with {one['group']}: {one['pmi']:+.2f} bits, {one['count']} times"
         for one in quality.get("pmi", [])[:20]
     )
+    origins = "\n".join(f"- {name}: {count:,}" for name, count in quality["origins"]["commonest"].items())
     parts = ", ".join(f"{count:,} {part}" for part, count in told["parts"].items() if count)
     return f"""# Datasheet: {told["source"] or "a curated set"}
 
@@ -53,6 +54,10 @@ Groups and attributes (pointwise mutual information, 0 is independence):
 What the documents say of people, and whether they may: {OWNER}
 
 ## Collection process
+
+{quality["origins"]["untold"]:.1%} of the sample do not say where they come from. The commonest sources:
+
+{origins or "None is named."}
 
 {OWNER}
 

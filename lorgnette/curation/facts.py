@@ -7,6 +7,7 @@ pictures    number of the document, place in it, digests of bytes and of pixels,
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pyarrow as pa
 
@@ -40,6 +41,7 @@ DOCUMENTS = pa.schema(
         "together": pa.list_(pa.string()),
         "label": pa.string(),
         "group": pa.string(),
+        "origin": pa.string(),
         "fields": pa.list_(pa.string()),
     }
 )
@@ -53,6 +55,8 @@ PICTURES = pa.schema(
     }
 )
 
+ORIGINS = ("url", "URL", "image_url", "source")
+"""Fields of metadata that say where a document comes from, in LAION's tars, MMC4 and others."""
 _MORE = 1 << 20
 """Bytes that a record may have beside text and metadata."""
 
@@ -128,9 +132,21 @@ def _measured(document: Document, options: Options) -> tuple[dict[str, Any], lis
         "together": together,
         "label": targets.label if targets else None,
         "group": str(meta[options.group]) if meta.get(options.group) not in (None, "") else None,
+        "origin": origin(meta),
         "fields": [str(name) for name, value in meta.items() if value not in (None, "", [], {})],
     }
     return row, shown
+
+
+def origin(meta: Mapping[str, Any]) -> str | None:
+    """Where a document comes from: the host of its address, or what it names as its source; None without either."""
+    for name in ORIGINS:
+        if isinstance(told := meta.get(name), str) and told.strip():
+            try:
+                return urlsplit(told).hostname or told.strip()
+            except ValueError:  # no address that could be one
+                return told.strip()
+    return None
 
 
 def _bytes(shown: Image | Video) -> int:

@@ -12,6 +12,7 @@ import numpy as np
 from jaxtyping import Float32, Int64
 from numpy import ndarray
 
+from lorgnette.curation.cleaning import without_names
 from lorgnette.curation.options import Options, phrases
 from lorgnette.curation.texts import finder, normal, words
 from lorgnette.evaluation.metrics.diversity import distinct
@@ -26,7 +27,7 @@ def sample(kept: Int64[ndarray, " K"], most: int = SAMPLE) -> Int64[ndarray, " S
 
 
 def of_texts(rows: Sequence[dict[str, Any]], options: Options) -> dict[str, Any]:
-    """Diversity, coverage, completeness and association of rows of the facts (`text`, `label`, `group`, `fields`)."""
+    """Diversity, coverage, completeness and association of some rows of the facts."""
     texts = [row["text"] for row in rows]
     said = [words(text) for text in texts]
     tokens = Counter(word for one in said for word in one)
@@ -41,7 +42,10 @@ def of_texts(rows: Sequence[dict[str, Any]], options: Options) -> dict[str, Any]
         "distinct_2": distinct(texts, 2, tokenise=normal),
         "type_token": len(tokens) / total if total else 0.0,
         "missing": missing(rows),
+        "origins": origins(rows),
     }
+    if options.names and "filip" in options.stages:
+        found["with_names"] = sum(without_names(text, options) != text for text in texts) / max(1, len(rows))
     if options.concepts:
         counts = Counter(name for one in concepts for name in one)
         listed = sorted({normal(one) for one in phrases(options.concepts)})
@@ -67,6 +71,13 @@ def missing(rows: Sequence[dict[str, Any]]) -> dict[str, float]:
     filled = Counter(field for row in rows for field in set(row["fields"]))
     shares = {field: 1 - count / len(rows) for field, count in filled.most_common(50)}
     return {"text": sum(not row["text"].strip() for row in rows) / max(1, len(rows)), **shares}
+
+
+def origins(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """How many documents come from where, the commonest first, and the share that does not say."""
+    counts = Counter(row["origin"] for row in rows if row["origin"])
+    untold = 1 - sum(counts.values()) / max(1, len(rows))
+    return {"untold": untold, "different": len(counts), "commonest": dict(counts.most_common(20))}
 
 
 def pmi(pairs: Iterable[tuple[str, Iterable[str]]]) -> list[dict[str, Any]]:

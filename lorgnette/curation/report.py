@@ -148,7 +148,7 @@ def _only(table: pa.Table, numbers: Int64[ndarray, " S"]) -> pa.Table:
 
 def _rows(work: Work, numbers: Int64[ndarray, " S"]) -> Iterator[dict[str, Any]]:
     """The facts of some documents, as the quality report reads them."""
-    for table in work.read("documents", ["number", "text", "label", "group", "fields"]):
+    for table in work.read("documents", ["number", "text", "label", "group", "origin", "fields"]):
         for row in _only(table, numbers).to_pylist():
             yield {**row, "text": row["text"] or "", "fields": row["fields"] or []}
 

@@ -9,13 +9,16 @@ import pytest
 
 from lorgnette.curation import quality
 from lorgnette.curation.audit import audit_page, audited
+from lorgnette.curation.facts import origin
 from lorgnette.curation.options import Options
 from lorgnette.data.pairs import captioned
 from lorgnette.errors import DataError
 
 
-def row(text: str, group: str | None = None, fields: tuple[str, ...] = ()) -> dict[str, object]:
-    return {"text": text, "group": group, "fields": list(fields), "label": None}
+def row(
+    text: str, group: str | None = None, fields: tuple[str, ...] = (), origin: str | None = None
+) -> dict[str, object]:
+    return {"text": text, "group": group, "fields": list(fields), "label": None, "origin": origin}
 
 
 def test_texts(tmp_path: Path) -> None:
@@ -34,6 +37,24 @@ def test_texts(tmp_path: Path) -> None:
     assert found["groups"] == {"x": 5, "y": 2}
     (only,) = found["pmi"]
     assert only == {"attribute": "red", "group": "x", "count": 5, "pmi": pytest.approx(math.log2(5 * 7 / 5 / 5))}
+
+
+def test_where_documents_come_from_and_whom_they_name(tmp_path: Path) -> None:
+    (tmp_path / "names").write_text("Ada Lovelace\n")
+    rows = [row("Ada Lovelace writes.", origin="a.org")] * 3 + [row("nobody", origin="b.org"), row("nobody")]
+    found = quality.of_texts(rows, Options(names=tmp_path / "names", stages=("filip",)))
+    assert found["origins"] == {"untold": pytest.approx(1 / 5), "different": 2, "commonest": {"a.org": 3, "b.org": 1}}
+    assert found["with_names"] == pytest.approx(3 / 5)
+    assert "with_names" not in quality.of_texts(rows, Options())
+    told = [
+        {"url": "https://a.org:80/x.jpg"},
+        {"URL": "http://b.org/y"},
+        {"source": "a museum"},
+        {"url": ""},
+        {"url": 3},
+    ]
+    assert [origin(one) for one in told] == ["a.org", "b.org", "a museum", None, None]
+    assert origin({"url": "http://[broken/x"}) == "http://[broken/x"
 
 
 def test_what_is_independent_has_no_pmi() -> None:
