@@ -91,7 +91,7 @@ def restored(record: Mapping[str, Any], where: str, read: Callable[[str], bytes]
                 boxes=_boxes(told.get("boxes", ())),
             )
         return Document(parts, key=_text(record["key"]), meta=dict(record.get("meta", {})), targets=targets)
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
         raise DataError(f"no document as it was packed ({error!r})", where=where, fix="Pack it again.") from None
 
 
