@@ -18,9 +18,10 @@ from pathlib import Path
 
 import numpy as np
 
-from lorgnette.curation.dropping import HELD_OUT, decide
+from lorgnette.curation.dropping import decide
 from lorgnette.curation.facts import measuring
 from lorgnette.curation.known import sizes, together
+from lorgnette.curation.near import HELD_OUT
 from lorgnette.curation.options import Options
 from lorgnette.curation.parts import divided
 from lorgnette.curation.report import Report, publish

@@ -12,11 +12,13 @@ import pytest
 from made import drawing, gathered, local
 
 from lorgnette.curation import known, near, spread
-from lorgnette.curation.dropping import HELD_OUT, classes, decide, same
+from lorgnette.curation.dropping import classes, decide, same
 from lorgnette.curation.facts import DOCUMENTS, PICTURES
 from lorgnette.curation.known import together
+from lorgnette.curation.near import HELD_OUT
 from lorgnette.curation.options import Options
 from lorgnette.curation.shards import Work
+from lorgnette.curation.texts import digest, minhash
 from lorgnette.data.pairs import asked, captioned
 from lorgnette.document import Document, Image, Text
 
@@ -187,3 +189,21 @@ def test_every_copy_of_a_planted_caption_is_found(tmp_path: Path, monkeypatch: p
     dropped = [decided.reasons[i] == "contamination: text" if i >= 0 else False for i in decided.why]
     assert dropped == [text != FURTHER for text in said]
     assert set(decided.because[dropped].tolist()) == {HELD_OUT}
+
+
+@pytest.mark.parametrize("parts", [1, 3])
+def test_a_twin_of_an_evaluation_text_hides_no_copy_of_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, parts: int
+) -> None:
+    """One text agrees with the tested one in all MinHashes and is another; whatever is near to both is told."""
+    tested = [f"word{i}" for i in range(200)]
+    ends = (" ".join([*tested[:-1], f"end{i}"]) for i in range(100))
+    twin = next(one for one in ends if (minhash(one) == minhash(" ".join(tested))).all())
+    assert digest(twin) != digest(" ".join(tested))
+    near_it = [" ".join([*tested[:i], "other", *tested[i + 1 :]]) for i in range(20, 180, 20)]
+    source = [Document((Text(one, 1.0),), key=str(i)) for i, one in enumerate([twin, *near_it])]
+    if parts > 1:
+        monkeypatch.setattr(known, "alike", lambda f, c, h: in_parts(f, c, h) if c.name == "minhash" else NONE)
+    tests = [Document((Text(" ".join(tested), 1.0),), key="tested")]
+    decided = local(source, tmp_path, Options(stages=("exact",)), [tests])
+    assert [decided.reasons[i] if i >= 0 else "" for i in decided.why] == ["contamination: text"] * len(source)
