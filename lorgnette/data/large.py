@@ -41,7 +41,8 @@ class Tells(Protocol):
 def curated(source: Source, path: Path) -> Split | None:
     """The parts that the tars of a curated folder are named for (`train-00000.tar`, ...); None of anything else.
 
-    What the curation did not hold out is taken from its training part: by cluster, or of a large one by the place.
+    What the curation did not hold out is taken from its training part by cluster: what is written beside each
+    document is read for it, and no picture opened.
 
     Raises:
         DataError: nothing is left for a part.
@@ -52,7 +53,8 @@ def curated(source: Source, path: Path) -> Split | None:
     if not set(names) <= set(_PARTS) or set(names) == {"train"}:
         return None
     part = np.repeat([_PARTS.index(name) for name in names], [shard.samples for shard in source.index.shards])
-    return _filled(source, part[_samples(source)], len(source) > MOST_OPENED, "Curate it with --validation and --test.")
+    fix = "Curate it with --validation and --test."
+    return _filled(source, part[_samples(source)], fix, by_cluster=True)
 
 
 def stated(source: Source) -> Split | None:
@@ -81,7 +83,7 @@ def stated(source: Source) -> Split | None:
             if (part := part_of(name)) is None:
                 raise no_part(name, _key(source, i))
             numbers[name] = _PARTS.index(part)
-    return _filled(source, np.array([numbers[name] for name in given]), True)
+    return _filled(source, np.array([numbers[name] for name in given]))
 
 
 def hashed(source: Source) -> Split:
@@ -113,20 +115,21 @@ def _key(source: Source, i: int) -> str:
         return ": ".join(told for told in (error.where, error.field) if told)
 
 
-def _filled(source: Source, part: Int64[ndarray, " N"], by_place: bool, fix: str = "") -> Split:
+def _filled(source: Source, part: Int64[ndarray, " N"], fix: str = "", *, by_cluster: bool = False) -> Split:
     """The division, in which training gives of its own to a part that nothing is in: by the place, or by cluster."""
     missing = [name for name in _PARTS[1:] if not (part == _PARTS.index(name)).any()]
     train = np.flatnonzero(part == _TRAIN)
-    if by_place:
+    if missing and not by_cluster:
         share = _share(source)[train]
         for k, name in enumerate(missing):
             part[train[(k * HELD_OUT <= share) & (share < (k + 1) * HELD_OUT)]] = _PARTS.index(name)
     elif missing:
+        large = len(source) > MOST_OPENED
         members: dict[int, list[int]] = defaultdict(list)
         clusters: dict[object, int] = {}
         for i in train.tolist():
             members[clusters.setdefault(_cluster(source, i), i)].append(i)
-        dealt = deal({"": list(members)}, members, {name: CARVED[name] for name in missing}, 0)
+        dealt = deal({"": list(members)}, members, {name: HELD_OUT if large else CARVED[name] for name in missing}, 0)
         for name in missing:
             part[dealt[name]] = _PARTS.index(name)
     for k, name in enumerate(_PARTS):
@@ -138,9 +141,10 @@ def _filled(source: Source, part: Int64[ndarray, " N"], by_place: bool, fix: str
 def _cluster(source: Source, i: int) -> object:
     """What a curation noted as the cluster of a document; its number where it noted none."""
     try:
-        return (source.told(i).get("cluster") if isinstance(source, Tells) else None) or i
+        found = source.told(i).get("cluster") if isinstance(source, Tells) else None
     except DataError:
         return i
+    return str(found) if found else i
 
 
 def _share(source: Source) -> Float64[ndarray, " N"]:
