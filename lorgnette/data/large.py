@@ -29,6 +29,7 @@ REPORT = "report.json"
 _PARTS = ("train", "validation", "test")
 _TRAIN, _LEFT_OUT, _FEW, _BROKEN = 0, -1, 16, ""
 _Tars = TarPairs | TarPages | TarDocuments
+_Costly = _Tars | Shards
 
 
 @runtime_checkable
@@ -60,8 +61,9 @@ def curated(source: Source, path: Path) -> Split | None:
 def stated(source: Source) -> Split | None:
     """The parts that a source names itself, by the files of a table or by `split` beside a document; None without.
 
-    No picture is opened. A record that cannot be read is left out. Records of tars and pages cost a reading each: of
-    these a few are looked at first. A part that is not named is a hundredth of the training part, by the place.
+    No picture is opened. A record that cannot be read is left out. Records of tars and pages cost a reading each: the
+    first of every tar or file and a few others are looked at, and where none of these names a part, no more. A part
+    that is not named is a hundredth of the training part, by the place.
 
     Raises:
         DataError: some documents name a part and others do not, or a name is not understood, or a part stays empty.
@@ -69,8 +71,7 @@ def stated(source: Source) -> Split | None:
     if isinstance(source, Table):
         given = list(map(_spelt, source.splits()))
     elif isinstance(source, Tells):
-        few = np.linspace(0, len(source) - 1, min(_FEW, len(source))).astype(int).tolist()
-        if isinstance(source, (TarPairs, TarPages, TarDocuments, Shards)) and not any(_name(source, i) for i in few):
+        if isinstance(source, _Costly) and not any(_name(source, i) for i in _looked_at(source)):
             return None
         given = [_name(source, i) for i in range(len(source))]
     else:
@@ -94,6 +95,17 @@ def hashed(source: Source) -> Split:
     """
     share = _share(source)
     return _split(source, np.where(share < HELD_OUT, 2, np.where(share < 2 * HELD_OUT, 1, 0)))
+
+
+def _looked_at(source: _Costly) -> list[int]:
+    """The first document of each tar or file, and some that are evenly spaced."""
+    if isinstance(source, Shards):
+        first = np.minimum([0, *source.ends[:-1]], len(source) - 1)  # the last file may be empty
+    else:
+        tar = np.repeat(np.arange(len(source.index.shards)), [shard.samples for shard in source.index.shards])
+        first = np.unique(tar[_samples(source)], return_index=True)[1]
+    few = np.linspace(0, len(source) - 1, min(_FEW, len(source))).astype(int)
+    return np.union1d(first, few).tolist()
 
 
 def _name(source: Tells, i: int) -> str | None:

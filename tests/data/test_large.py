@@ -184,3 +184,14 @@ def test_a_broken_record_is_in_no_part(tmp_path: Path, monkeypatch: pytest.Monke
     path.write_text(path.read_text() + "{\n")
     assert [len(part) for part in keys(path, monkeypatch)][2] == 50
     assert sum(map(len, keys(path, monkeypatch))) == 550
+
+
+@pytest.mark.parametrize("form", [pages, page_tar, pair_tar])
+def test_a_single_file_that_names_a_part_is_not_missed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, form: Any
+) -> None:
+    for k in range(60):  # the evenly spaced ones lie in others than the 33rd
+        made = form(tmp_path, (["test"] if k == 33 else [None]) * 10)
+        made.rename(tmp_path / f"{k:02d}{made.suffix}")
+    with pytest.raises(DataError, match="None is no part"):
+        keys(tmp_path, monkeypatch)
