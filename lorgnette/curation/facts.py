@@ -16,11 +16,11 @@ from lorgnette.curation.options import Options
 from lorgnette.curation.shards import Work
 from lorgnette.curation.spread import Task
 from lorgnette.curation.texts import digest, minhash, words
+from lorgnette.curation.writing import edited
 from lorgnette.data.duplicates import fingerprint, still
-from lorgnette.data.pack import encoded
+from lorgnette.data.pack import check_members, encoded
 from lorgnette.data.source import Source
 from lorgnette.data.split import share_of
-from lorgnette.data.web.tar import too_large
 from lorgnette.document import Document, Image, Text, Video
 from lorgnette.errors import DataError
 from lorgnette.prompts import question
@@ -54,7 +54,7 @@ PICTURES = pa.schema(
 )
 
 _MORE = 1 << 20
-"""Bytes that a record may have beside text and metadata."""
+"""Bytes that a record gains: its cluster, its part, what models say, the names of its files."""
 
 
 def measure(
@@ -73,9 +73,13 @@ def measure(
         try:
             document = source[i]
             row, shown = _measured(document, options)
+            if held_out:  # it is compared, however large it is, and never written
+                encoded([document.text, dict(document.meta)], document.key)
+            else:
+                check_members(edited(document, {}, options), _MORE)
         except DataError as error:
             key = document.key or ": ".join(told for told in (error.where, error.field) if told)
-            row, shown = {"key": key, "problem": str(error)}, []
+            row, shown = {"key": _plain(key), "problem": _plain(str(error))}, []
         rows = _referred(document, row, options) if held_out and not row["problem"] else [row]
         documents += [dict.fromkeys(DOCUMENTS.names) | one | {"number": first + i} for one in rows]
         pictures += [{"number": first + i, "slot": slot, **one} for slot, one in enumerate(shown[:SLOTS])]
@@ -109,19 +113,17 @@ def _measured(document: Document, options: Options) -> tuple[dict[str, Any], lis
         shown.append({"content": content, "pixels": pixels, "signature": found.signature.tobytes()})
         opened.append(picture)
     text, meta = document.text, document.meta
-    if problem := too_large(".json", len(encoded([text, dict(meta)], document.key)) + _MORE):
-        raise DataError(f"its text and metadata are {problem}", where=document.key, fix="Divide it.")
     asked = "".join(part.text for part in question(document) if isinstance(part, Text))
     targets = document.targets
     together = [f"{name}={meta[name]}" for name in ("cluster", options.by) if meta.get(name) not in (None, "")]
     long = len(words(text)) >= options.words
     row = {
-        "key": document.key,
+        "key": _plain(document.key),
         "share": share_of(document.key),
         "problem": "",
         "bytes": sum(map(_bytes, document.media)) + len(text.encode("utf-8", "replace")),
         "broken": against_pictures(opened, options) + against_text(text, options),
-        "text": text.encode("utf-8", "replace").decode(),
+        "text": _plain(text),
         "said": digest(text) if words(text) else None,
         "asked": digest(asked) if asked.strip() else 0,
         "minhash": minhash(text).tobytes() if long else None,
@@ -131,6 +133,11 @@ def _measured(document: Document, options: Options) -> tuple[dict[str, Any], lis
         "fields": [str(name) for name, value in meta.items() if value not in (None, "", [], {})],
     }
     return row, shown
+
+
+def _plain(text: str) -> str:
+    """With "?" for what UTF-8 cannot say, such as a byte of a file's name."""
+    return text.encode("utf-8", "replace").decode()
 
 
 def _bytes(shown: Image | Video) -> int:
