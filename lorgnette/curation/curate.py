@@ -93,10 +93,12 @@ def curate(
     unwritten = [tar for tar in tars if not (work.folder / TARS / tar.name).is_file()]
     _stage("writing", len(tars), len(unwritten), partial(writing, source, options, work, unwritten), told)
     with replaced(out, f"{beside(out).name}/{MANIFEST}") as new:
+        if options.model:
+            (new / VECTORS).mkdir()
         for tar in tars:
             shutil.move(work.folder / TARS / tar.name, new / tar.name)
-        if options.model:
-            shutil.move(work.folder / VECTORS, new / VECTORS)
+            if options.model:  # by name: what a killed worker left lies there, too
+                shutil.move(work.folder / VECTORS / tar.vectors, new / VECTORS / tar.vectors)
         write_index(sorted(new.glob("*.tar")), beside(new))
         report = publish(new, source, sets, list(against), known, decided, parts, options, name)
     shutil.rmtree(folder)
