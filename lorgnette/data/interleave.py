@@ -32,8 +32,8 @@ class Interleaved:
 
     def __init__(self, pairs: Source, size: int = 3, *, again: float = 0.5, seed: int = 0, end: str = END) -> None:
         self.pairs, self.size, self.again, self.seed, self.end = pairs, size, again, seed, end
-        # By caption, the pairs that show each of its pictures, where another drawing or view of a thing is another picture;
-        # and for each pair, which of these its own picture is, -1 where it has none that can be read.
+        # By caption, the pairs that show each of its pictures (another drawing or view of a thing is another picture).
+        # For each pair, which of these its own picture is, -1 where it has none that can be read.
         self.same: dict[str, list[list[int]]] = {}
         self.own: list[int] = []
         places: dict[tuple[str, Hashable], int] = {}
