@@ -52,7 +52,7 @@ def replaced(folder: Path, marker: str) -> Iterator[Path]:
             shutil.rmtree(new, ignore_errors=True)
             new.mkdir()
             yield new
-            for path in (*new.iterdir(), new):
+            for path in (*new.rglob("*"), new):
                 sync(path)
             shutil.rmtree(old, ignore_errors=True)
             if folder.exists():

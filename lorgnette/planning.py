@@ -12,11 +12,12 @@ import rich.table
 from torch import nn
 
 from lorgnette.asking import screen
+from lorgnette.errors import DataError
 from lorgnette.flops import Reckons
 from lorgnette.plan import GIB, Machine, Plan, Share, plan
 from lorgnette.policy import Policy
 from lorgnette.run import Run
-from lorgnette.training.streams import Collate, Loader, shuffled
+from lorgnette.training.streams import Loader, layout_of, shuffled
 
 A100 = 312e12
 """FLOPs a second that its maker states, in bfloat16 and without sparsity."""
@@ -170,7 +171,8 @@ def of_run(
         samples: on a device at once; None deals the recipe's batches out.
 
     Raises:
-        DataError: no document of a stream can be read.
+        ConfigError: it packs, and the system does not read several documents in a row.
+        DataError: none of the documents of a stream that are looked at can be read.
     """
     system: Any = run.model()
     found = {}
@@ -178,8 +180,8 @@ def of_run(
         own = samples or math.ceil(stream.batch / run.accumulate / machine.devices)
         seen = tokens, images
         if tokens is None or images is None:
-            layout: Collate = system.layout.packed if run.pack else system.layout
-            looked = _looked_at(shuffled(name, replace(stream, batch=min(own, LOOKED_AT)), layout, run.seed), system)
+            some = replace(stream, batch=min(own, LOOKED_AT))
+            looked = _looked_at(shuffled(name, some, layout_of(run, system), run.seed), system)
             seen = tokens or looked[0], looked[1] if images is None else images
         planned = plan(
             system,
@@ -195,17 +197,24 @@ def of_run(
 
 
 def _looked_at(loader: Loader, system: Any) -> tuple[int, int]:
-    """Positions, as `works` wants them and with padding, and pictures of a document of the first batch; rounded up."""
-    loaded = loader(0)
-    if not loaded.size:
-        raise next(iter(loaded.broken.values()))
+    """Positions, as `works` wants them and with padding, and pictures of a document, rounded up: means over batches.
+
+    Of these there are as many as make `LOOKED_AT` documents, or as the source has; broken ones are passed over.
+    """
     apart = isinstance(getattr(system, "language", None), Reckons)
-    positions = pictures = 0
-    for batch, _ in loaded.parts:
-        media = batch.media[batch.media >= 0]
-        pictures += len(media) if batch.frames is None else int(batch.frames[media].sum())
-        positions += batch.tokens.numel() - (int((batch.slots >= 0).sum()) if apart else 0)
-    return math.ceil(positions / loaded.size), math.ceil(pictures / loaded.size)
+    size = positions = pictures = 0
+    broken: list[DataError] = []
+    for step in range(math.ceil(min(LOOKED_AT, len(loader.source)) / loader.batch)):
+        loaded = loader(step)
+        size += loaded.size
+        broken += loaded.broken.values()
+        for batch, _ in loaded.parts:
+            media = batch.media[batch.media >= 0]
+            pictures += len(media) if batch.frames is None else int(batch.frames[media].sum())
+            positions += batch.tokens.numel() - (int((batch.slots >= 0).sum()) if apart else 0)
+    if not size:
+        raise broken[0]
+    return math.ceil(positions / size), math.ceil(pictures / size)
 
 
 def show(found: Mixed, *, title: str = "", picture: float = 60.0) -> None:

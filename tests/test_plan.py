@@ -1,7 +1,10 @@
 """What a plan says against what happens: parameters, FLOPs that torch counts, tensors that backward keeps."""
 
-from collections.abc import Callable
-from functools import cache
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from functools import cache, partial
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,7 +15,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from lorgnette.cli import main
 from lorgnette.document import Document, Image, Text
-from lorgnette.errors import ConfigError
+from lorgnette.errors import ConfigError, DataError
 from lorgnette.flops import dense, works
 from lorgnette.fusion.cross import CrossFusion, GatedCrossAttention
 from lorgnette.fusion.graft import GraftedFusion, GraftedLayer
@@ -23,6 +26,7 @@ from lorgnette.planning import Mixed, of_run, report, streams, table, throughput
 from lorgnette.policy import Frozen, Learn, Policy, apply, set_modes
 from lorgnette.resamplers import PerceiverResampler
 from lorgnette.run import Run, Stream
+from lorgnette.systems import clip, frozen
 from lorgnette.systems.flamingo import Flamingo
 from lorgnette.training.learner import Learner
 from lorgnette.training.ranks import Ranks
@@ -250,6 +254,53 @@ def test_streams_are_looked_at() -> None:
     assert sum(count * own.flops for own, count in found.values()) == pytest.approx(here, rel=0.1)
     told = of_run(run, Machine(80.0), tokens=50, images=2).streams
     assert {(own.tokens, own.images) for own, _ in told.values()} == {(50, 2)}
+
+
+def small(documents: Sequence[Document], **options: Any) -> Run:
+    return Run(
+        system="frozen",
+        arguments={},
+        model=partial(frozen.build, language="tiny-random", vision="tiny-random"),
+        data={"pairs": Stream(documents, batch=8)},
+        objectives={"pairs": LanguageModelling()},
+        policy={"*": Learn(1e-4)},
+        steps=1,
+        **options,
+    )
+
+
+def of_words(*numbers: int, image: Image | None = None) -> list[Document]:
+    image = image or Image(np.zeros((20, 24, 3), np.uint8))
+    return [Document((image, Text("word " * n, weight=1.0)), key=f"{i}") for i, n in enumerate(numbers)]
+
+
+def test_a_plan_rests_on_many_documents_however_many_devices_share_a_batch() -> None:
+    numbers = [1, 50, 2, 40, 3, 30, 4, 20]
+    run = small(of_words(*numbers))
+    layout = run.model().layout
+    (plan, _), *_ = of_run(run, Machine(80.0, devices=8)).streams.values()
+    assert plan.samples == 1
+    assert plan.tokens == math.ceil(np.mean([layout([one]).tokens.numel() for one in of_words(*numbers)]))
+    assert plan.images == 1
+
+
+def test_broken_documents_are_no_part_of_a_plan() -> None:
+    gone = Image(b"broken")
+    documents = [*of_words(5, image=gone), *of_words(20, 20), *of_words(*[5] * 5, image=gone)]
+    (plan, _), *_ = of_run(small(documents), Machine(80.0, devices=8)).streams.values()
+    assert plan.tokens == next(iter(of_run(small(of_words(20)), Machine(80.0)).streams.values()))[0].tokens
+    with pytest.raises(DataError, match="not a picture"):
+        of_run(small(of_words(*[5] * 8, image=gone)), Machine(80.0, devices=8))
+
+
+def test_a_plan_lays_out_as_the_run_does() -> None:
+    def tokens(**options: Any) -> int:
+        return next(iter(of_run(small(of_words(*[3] * 8), **options), Machine(80.0)).streams.values()))[0].tokens
+
+    assert tokens() == tokens(pack=True) < tokens(pack=True, pack_length=400)
+    run = replace(small(of_words(3)), pack=True, model=partial(clip.build, vision="tiny-random", width=64, layers=1))
+    with pytest.raises(ConfigError, match="pack: frozen does not read several documents in a row"):
+        of_run(run, Machine(80.0))
 
 
 def test_a_host_builds_the_system_once_for_each_of_its_processes() -> None:

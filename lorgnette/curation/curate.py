@@ -18,9 +18,10 @@ from pathlib import Path
 
 import numpy as np
 
-from lorgnette.curation.dropping import HELD_OUT, decide
+from lorgnette.curation.dropping import decide
 from lorgnette.curation.facts import measuring
 from lorgnette.curation.known import sizes, together
+from lorgnette.curation.near import HELD_OUT
 from lorgnette.curation.options import Options
 from lorgnette.curation.parts import divided
 from lorgnette.curation.report import Report, publish
@@ -92,10 +93,12 @@ def curate(
     unwritten = [tar for tar in tars if not (work.folder / TARS / tar.name).is_file()]
     _stage("writing", len(tars), len(unwritten), partial(writing, source, options, work, unwritten), told)
     with replaced(out, f"{beside(out).name}/{MANIFEST}") as new:
+        if options.model:
+            (new / VECTORS).mkdir()
         for tar in tars:
             shutil.move(work.folder / TARS / tar.name, new / tar.name)
-        if options.model:
-            shutil.move(work.folder / VECTORS, new / VECTORS)
+            if options.model:  # by name: what a killed worker left lies there, too
+                shutil.move(work.folder / VECTORS / tar.vectors, new / VECTORS / tar.vectors)
         write_index(sorted(new.glob("*.tar")), beside(new))
         report = publish(new, source, sets, list(against), known, decided, parts, options, name)
     shutil.rmtree(folder)

@@ -13,11 +13,9 @@ from numpy import ndarray
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
-from lorgnette.curation.near import Pairs
+from lorgnette.curation.near import HELD_OUT, Pairs
 from lorgnette.curation.options import Options
 
-HELD_OUT = 1 << 40
-"""Documents of evaluation sets have numbers from here on."""
 SLOTS = 1 << 12
 """A picture's number is `document * SLOTS + slot`."""
 UNREADABLE, REPEATED, UNALIGNED = "unreadable", "filip: text repeated", "alignment: text and picture do not fit"

@@ -17,11 +17,11 @@ from lorgnette.curation.options import Options
 from lorgnette.curation.shards import Work
 from lorgnette.curation.spread import Task
 from lorgnette.curation.texts import digest, minhash, words
+from lorgnette.curation.writing import edited
 from lorgnette.data.duplicates import fingerprint, still
-from lorgnette.data.pack import encoded
+from lorgnette.data.pack import check_members, encoded
 from lorgnette.data.source import Source
 from lorgnette.data.split import share_of
-from lorgnette.data.web.tar import too_large
 from lorgnette.document import Document, Image, Text, Video
 from lorgnette.errors import DataError
 from lorgnette.prompts import question
@@ -58,7 +58,7 @@ PICTURES = pa.schema(
 ORIGINS = ("url", "URL", "image_url", "source")
 """Fields of metadata that say where a document comes from, in LAION's tars, MMC4 and others."""
 _MORE = 1 << 20
-"""Bytes that a record may have beside text and metadata."""
+"""Bytes that a record gains: its cluster, its part, what models say, the names of its files."""
 
 
 def measure(
@@ -77,10 +77,15 @@ def measure(
         try:
             document = source[i]
             row, shown = _measured(document, options)
+            if held_out:  # it is compared, however large it is, and never written
+                encoded([document.text, dict(document.meta)], document.key)
+            else:
+                check_members(edited(document, {}, options), _MORE)
         except DataError as error:
             key = document.key or ": ".join(told for told in (error.where, error.field) if told)
             row, shown = {"key": key, "problem": str(error)}, []
-        rows = _referred(document, row, options) if held_out and not row["problem"] else [row]
+        rows = list(_referred(document, row, options)) if held_out and not row["problem"] else [row]
+        rows = [{name: _plain(value) for name, value in one.items()} for one in rows]
         documents += [dict.fromkeys(DOCUMENTS.names) | one | {"number": first + i} for one in rows]
         pictures += [{"number": first + i, "slot": slot, **one} for slot, one in enumerate(shown[:SLOTS])]
     return pa.Table.from_pylist(documents, DOCUMENTS), pa.Table.from_pylist(pictures, PICTURES)
@@ -113,8 +118,6 @@ def _measured(document: Document, options: Options) -> tuple[dict[str, Any], lis
         shown.append({"content": content, "pixels": pixels, "signature": found.signature.tobytes()})
         opened.append(picture)
     text, meta = document.text, document.meta
-    if problem := too_large(".json", len(encoded([text, dict(meta)], document.key)) + _MORE):
-        raise DataError(f"its text and metadata are {problem}", where=document.key, fix="Divide it.")
     asked = "".join(part.text for part in question(document) if isinstance(part, Text))
     targets = document.targets
     together = [f"{name}={meta[name]}" for name in ("cluster", options.by) if meta.get(name) not in (None, "")]
@@ -125,7 +128,7 @@ def _measured(document: Document, options: Options) -> tuple[dict[str, Any], lis
         "problem": "",
         "bytes": sum(map(_bytes, document.media)) + len(text.encode("utf-8", "replace")),
         "broken": against_pictures(opened, options) + against_text(text, options),
-        "text": text.encode("utf-8", "replace").decode(),
+        "text": text,
         "said": digest(text) if words(text) else None,
         "asked": digest(asked) if asked.strip() else 0,
         "minhash": minhash(text).tobytes() if long else None,
@@ -147,6 +150,13 @@ def origin(meta: Mapping[str, Any]) -> str | None:
             except ValueError:  # no address that could be one
                 return told.strip()
     return None
+
+
+def _plain(value: Any) -> Any:
+    """Texts with "?" for what UTF-8 cannot say, such as a byte of a file's name."""
+    if isinstance(value, str):
+        return value.encode("utf-8", "replace").decode()
+    return [_plain(one) for one in value] if isinstance(value, list) else value
 
 
 def _bytes(shown: Image | Video) -> int:

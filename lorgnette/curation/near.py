@@ -22,6 +22,8 @@ from scipy.sparse.csgraph import connected_components
 
 from lorgnette.data.duplicates import near_pairs
 
+HELD_OUT = 1 << 40
+"""Documents of evaluation sets have numbers from here on."""
 PART = 20_000
 """Things in a part, about; up to so many are compared as one part, and nothing is missed."""
 TABLES, PROJECTIONS, WIDTH = 4, 6, 48.0
@@ -70,8 +72,11 @@ def near_signatures(numbers: Int64[ndarray, " N"], signatures: UInt8[ndarray, "N
 def near_texts(numbers: Int64[ndarray, " N"], hashes: UInt32[ndarray, "N 64"], *, least: float) -> Pairs:
     """Texts whose MinHashes agree in at least this share, of those that share a band.
 
-    Of texts that agree in all of them the first stands for the others: it is paired with each, and with what is near.
+    Of texts that agree in all of them one stands for the others: it is paired with each, and with what is near. That is
+    an evaluation set's where one of them is, else the first.
     """
+    order = np.argsort(numbers < HELD_OUT, kind="stable")
+    numbers, hashes = numbers[order], hashes[order]
     _, first, inverse = np.unique(hashes, axis=0, return_index=True, return_inverse=True)
     every, distinct = np.arange(len(hashes)), np.sort(first)
     found = [_ordered(first[inverse.reshape(-1)], every)]

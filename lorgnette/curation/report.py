@@ -16,7 +16,8 @@ from numpy import ndarray
 from lorgnette.curation import quality
 from lorgnette.curation.audit import audit_page
 from lorgnette.curation.datasheet import datasheet
-from lorgnette.curation.dropping import HELD_OUT, PICTURE, TEXT, Decided, Known
+from lorgnette.curation.dropping import PICTURE, TEXT, Decided, Known
+from lorgnette.curation.near import HELD_OUT
 from lorgnette.curation.options import Options
 from lorgnette.curation.shards import Work
 from lorgnette.curation.writing import PARTS, write_drops

@@ -113,12 +113,19 @@ class Arrow:
     def record(self, i: int) -> dict[str, Any]:
         """The row as plain values."""
         k = bisect_right(self._ends, i)
-        row: dict[str, Any] = _batches(self.path)[0][k].slice(i - (self._ends[k - 1] if k else 0), 1).to_pylist()[0]
+        one = _batches(self.path)[0][k].slice(i - (self._ends[k - 1] if k else 0), 1)
+        try:
+            row: dict[str, Any] = one.to_pylist()[0]
+        except (OSError, ValueError) as error:  # text that is none
+            raise DataError(f"damaged ({error})", where=self.where(i), fix=_AGAIN) from None
         return row
 
     def column(self, name: str) -> list[Any]:
         """A column of all rows."""
-        return [value for batch in _batches(self.path)[0] for value in batch[name].to_pylist()]
+        try:
+            return [value for batch in _batches(self.path)[0] for value in batch[name].to_pylist()]
+        except (OSError, ValueError) as error:
+            raise DataError(f"damaged ({error})", where=self.path, field=name, fix=_AGAIN) from None
 
 
 class Table:

@@ -98,7 +98,11 @@ def _turns(row: Row) -> list[tuple[str, bool]]:
     """Texts, and whether they ask; a system's message becomes part of the first question."""
     system = ""
     turns: list[tuple[str, bool]] = []
-    for n, turn in enumerate(row.values.get("conversations") or []):
+    told = row.values.get("conversations") or []
+    if not isinstance(told, list):
+        fix = "Write a list of turns."
+        raise DataError(f"a {type(told).__name__}, not turns", where=row.place, field="conversations", fix=fix)
+    for n, turn in enumerate(told):
         field = f"conversations[{n}]"
         who, text = (turn.get("from"), turn.get("value")) if isinstance(turn, dict) else (None, None)
         if who == "system" and not turns and isinstance(text, str):

@@ -19,7 +19,8 @@ class Interleaved:
     may use it. Where no other picture has the caption, there is none to show. Captions carry loss wherever they stand,
     and so does what parts them.
 
-    A pair that cannot be read is in no document but its own, whose reader is told.
+    A pair that cannot be read, or whose picture is missing, is in no document but its own, whose reader is told. That
+    is what can be told without decoding: a picture that is there and broken is drawn like others.
 
     Args:
         pairs: documents that end in their caption; read once at first, and then as they are asked for.
@@ -31,19 +32,20 @@ class Interleaved:
 
     def __init__(self, pairs: Source, size: int = 3, *, again: float = 0.5, seed: int = 0, end: str = END) -> None:
         self.pairs, self.size, self.again, self.seed, self.end = pairs, size, again, seed, end
-        # By caption, the pairs that show each of its pictures; and for each pair, which of these its own picture is.
+        # By caption, the pairs that show each of its pictures (another drawing or view of a thing is another picture).
+        # For each pair, which of these its own picture is, -1 where it has none that can be read.
         self.same: dict[str, list[list[int]]] = {}
         self.own: list[int] = []
         places: dict[tuple[str, Hashable], int] = {}
         for i in range(len(pairs)):
             try:
                 pair = pairs[i]
-                caption = answer(pair)
+                caption, picture = answer(pair), tuple(shown.digest for shown in pair.images)
             except DataError:
                 self.own.append(-1)
                 continue
             showing = self.same.setdefault(caption, [])
-            self.own.append(places.setdefault((caption, _picture(pair, i)), len(showing)))
+            self.own.append(places.setdefault((caption, picture), len(showing)))
             if self.own[i] == len(showing):
                 showing.append([])
             showing[self.own[i]].append(i)
@@ -56,10 +58,11 @@ class Interleaved:
         rng = random.Random(f"{self.seed}/{i}")
         chosen = [i]
         first = self.pairs[i]
-        same = self.same[answer(first)]
-        if rng.random() < self.again and len(same) > 1:
-            other = rng.randrange(len(same) - 1)
-            chosen.append(rng.choice(same[other + (other >= self.own[i])]))
+        same, own = self.same.get(answer(first), []), self.own[i]
+        others = len(same) - (own >= 0)
+        if rng.random() < self.again and others > 0:
+            other = rng.randrange(others)
+            chosen.append(rng.choice(same[other + (0 <= own <= other)]))
         drawn = rng.sample(range(len(self)), min(self.size, len(self)))
         chosen = [*chosen, *(k for k in drawn if k not in chosen and self.own[k] >= 0)][: self.size]
         rng.shuffle(chosen)
@@ -68,11 +71,3 @@ class Interleaved:
         for number, pair in enumerate(pairs):
             parts += [*([Text(self.end, weight=1.0)] if number and self.end else []), *pair.parts]
         return Document(tuple(parts), key="+".join(pair.key for pair in pairs), meta=first.meta)
-
-
-def _picture(pair: Document, i: int) -> Hashable:
-    """What tells its picture from others: its content. Another drawing, or another view of it, is another picture."""
-    try:
-        return tuple(picture.digest for picture in pair.images)
-    except DataError:  # who lays the document out will say so
-        return i

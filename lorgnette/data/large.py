@@ -29,6 +29,7 @@ REPORT = "report.json"
 _PARTS = ("train", "validation", "test")
 _TRAIN, _LEFT_OUT, _FEW, _BROKEN = 0, -1, 16, ""
 _Tars = TarPairs | TarPages | TarDocuments
+_Costly = _Tars | Shards
 
 
 @runtime_checkable
@@ -41,7 +42,8 @@ class Tells(Protocol):
 def curated(source: Source, path: Path) -> Split | None:
     """The parts that the tars of a curated folder are named for (`train-00000.tar`, ...); None of anything else.
 
-    What the curation did not hold out is taken from its training part: by cluster, or of a large one by the place.
+    What the curation did not hold out is taken from its training part by cluster: what is written beside each
+    document is read for it, and no picture opened.
 
     Raises:
         DataError: nothing is left for a part.
@@ -52,14 +54,16 @@ def curated(source: Source, path: Path) -> Split | None:
     if not set(names) <= set(_PARTS) or set(names) == {"train"}:
         return None
     part = np.repeat([_PARTS.index(name) for name in names], [shard.samples for shard in source.index.shards])
-    return _filled(source, part[_samples(source)], len(source) > MOST_OPENED, "Curate it with --validation and --test.")
+    fix = "Curate it with --validation and --test."
+    return _filled(source, part[_samples(source)], fix, by_cluster=True)
 
 
 def stated(source: Source) -> Split | None:
     """The parts that a source names itself, by the files of a table or by `split` beside a document; None without.
 
-    No picture is opened. A record that cannot be read is left out. Records of tars and pages cost a reading each: of
-    these a few are looked at first. A part that is not named is a hundredth of the training part, by the place.
+    No picture is opened. A record that cannot be read is left out. Records of tars and pages cost a reading each: the
+    first of every tar or file and a few others are looked at, and where none of these names a part, no more. A part
+    that is not named is a hundredth of the training part, by the place.
 
     Raises:
         DataError: some documents name a part and others do not, or a name is not understood, or a part stays empty.
@@ -67,8 +71,7 @@ def stated(source: Source) -> Split | None:
     if isinstance(source, Table):
         given = list(map(_spelt, source.splits()))
     elif isinstance(source, Tells):
-        few = np.linspace(0, len(source) - 1, min(_FEW, len(source))).astype(int).tolist()
-        if isinstance(source, (TarPairs, TarPages, TarDocuments, Shards)) and not any(_name(source, i) for i in few):
+        if isinstance(source, _Costly) and not any(_name(source, i) for i in _looked_at(source)):
             return None
         given = [_name(source, i) for i in range(len(source))]
     else:
@@ -81,7 +84,7 @@ def stated(source: Source) -> Split | None:
             if (part := part_of(name)) is None:
                 raise no_part(name, _key(source, i))
             numbers[name] = _PARTS.index(part)
-    return _filled(source, np.array([numbers[name] for name in given]), True)
+    return _filled(source, np.array([numbers[name] for name in given]))
 
 
 def hashed(source: Source) -> Split:
@@ -92,6 +95,17 @@ def hashed(source: Source) -> Split:
     """
     share = _share(source)
     return _split(source, np.where(share < HELD_OUT, 2, np.where(share < 2 * HELD_OUT, 1, 0)))
+
+
+def _looked_at(source: _Costly) -> list[int]:
+    """The first document of each tar or file, and some that are evenly spaced."""
+    if isinstance(source, Shards):
+        first = np.minimum([0, *source.ends[:-1]], len(source) - 1)  # the last file may be empty
+    else:
+        tar = np.repeat(np.arange(len(source.index.shards)), [shard.samples for shard in source.index.shards])
+        first = np.unique(tar[_samples(source)], return_index=True)[1]
+    few = np.linspace(0, len(source) - 1, min(_FEW, len(source))).astype(int)
+    return np.union1d(first, few).tolist()
 
 
 def _name(source: Tells, i: int) -> str | None:
@@ -113,20 +127,21 @@ def _key(source: Source, i: int) -> str:
         return ": ".join(told for told in (error.where, error.field) if told)
 
 
-def _filled(source: Source, part: Int64[ndarray, " N"], by_place: bool, fix: str = "") -> Split:
+def _filled(source: Source, part: Int64[ndarray, " N"], fix: str = "", *, by_cluster: bool = False) -> Split:
     """The division, in which training gives of its own to a part that nothing is in: by the place, or by cluster."""
     missing = [name for name in _PARTS[1:] if not (part == _PARTS.index(name)).any()]
     train = np.flatnonzero(part == _TRAIN)
-    if by_place:
+    if missing and not by_cluster:
         share = _share(source)[train]
         for k, name in enumerate(missing):
             part[train[(k * HELD_OUT <= share) & (share < (k + 1) * HELD_OUT)]] = _PARTS.index(name)
     elif missing:
+        large = len(source) > MOST_OPENED
         members: dict[int, list[int]] = defaultdict(list)
         clusters: dict[object, int] = {}
         for i in train.tolist():
             members[clusters.setdefault(_cluster(source, i), i)].append(i)
-        dealt = deal({"": list(members)}, members, {name: CARVED[name] for name in missing}, 0)
+        dealt = deal({"": list(members)}, members, {name: HELD_OUT if large else CARVED[name] for name in missing}, 0)
         for name in missing:
             part[dealt[name]] = _PARTS.index(name)
     for k, name in enumerate(_PARTS):
@@ -138,9 +153,10 @@ def _filled(source: Source, part: Int64[ndarray, " N"], by_place: bool, fix: str
 def _cluster(source: Source, i: int) -> object:
     """What a curation noted as the cluster of a document; its number where it noted none."""
     try:
-        return (source.told(i).get("cluster") if isinstance(source, Tells) else None) or i
+        found = source.told(i).get("cluster") if isinstance(source, Tells) else None
     except DataError:
         return i
+    return str(found) if found else i
 
 
 def _share(source: Source) -> Float64[ndarray, " N"]:

@@ -10,10 +10,11 @@ from pathlib import Path
 from lorgnette.data.source import Source
 from lorgnette.data.web.index import MANIFEST, beside, write_index
 from lorgnette.data.web.tar import too_large
-from lorgnette.data.written import written
-from lorgnette.document import Document
+from lorgnette.data.written import check_frames, is_pair, recorded, written
+from lorgnette.document import Document, Image, Video
 from lorgnette.errors import DataError
 from lorgnette.folders import replaced
+from lorgnette.images import check_file
 
 
 @dataclass(frozen=True)
@@ -81,12 +82,43 @@ def members(document: Document) -> dict[str, bytes]:
     Raises:
         DataError: a picture is missing or no picture, or its `meta` is nothing that JSON can say, or one is too large.
     """
+    _check_media(document)
     record, files = written(document)
     found = {**files, "json": encoded(record, document.key)}
     for name, data in found.items():
-        if problem := too_large(f".{name}", len(data)):
-            raise DataError(f"its {name} is {problem}", where=document.key, fix="Divide it: no tar is read with it.")
+        _check_size(name, len(data), document.key)
     return found
+
+
+def check_members(document: Document, more: int = 0) -> None:
+    """Raises the DataError that `members` would: of what is said, of sizes and of frames, with no picture decoded.
+
+    Args:
+        more: bytes that the record may yet gain.
+    """
+    _check_media(document)
+    _check_size("json", len(encoded(recorded(document), document.key)) + more, document.key)
+    if is_pair(document):
+        _check_size("txt", len(document.text.encode("utf-8", "replace")), document.key)
+    for one in document.media:
+        if isinstance(one, Video):
+            check_frames(one)
+
+
+def _check_media(document: Document) -> None:
+    """Before a large file is read to be refused."""
+    for one in document.media:
+        what = "picture" if isinstance(one, Image) else "clip"
+        if isinstance(one.source, (str, Path)):
+            check_file(one.source, what)
+            _check_size(what, Path(one.source).stat().st_size, document.key)
+        elif isinstance(one.source, bytes):
+            _check_size(what, len(one.source), document.key)
+
+
+def _check_size(name: str, size: int, key: str) -> None:
+    if problem := too_large(f".{name}", size):
+        raise DataError(f"its {name} is {problem}", where=key, fix="Divide it: no tar is read with it.")
 
 
 def add(tar: tarfile.TarFile, number: int, files: dict[str, bytes]) -> None:

@@ -33,28 +33,47 @@ def written(document: Document) -> tuple[dict[str, Any], dict[str, bytes]]:
     Raises:
         DataError: a picture is missing or no picture, or a part has no such form.
     """
-    parts: list[dict[str, Any]] = []
+    record, pair = recorded(document), is_pair(document)
     files: dict[str, bytes] = {}
-    pair = [type(part) for part in document.parts] == [Image, Text]
-    for number, part in enumerate(document.parts):
+    for number, (part, told) in enumerate(zip(document.parts, record["parts"], strict=True)):
         stem = "" if pair else f"{number}."
-        if isinstance(part, Text):
-            parts.append({"text": part.text, "weight": part.weight})
-        elif isinstance(part, Image):
+        if isinstance(part, Image):
             name, data = _picture(part)
             files[stem + name] = data
-            parts.append({"image": stem + name, **_regions(part.regions, document.key)})
+            told["image"] = stem + name
         elif isinstance(part, Video):
             found = _clip(part, stem)
             files |= found
             names: list[str] | str = list(found)
             if isinstance(part.source, (str, Path, bytes)):
                 (names,) = found
-            parts.append({"video": names, "fps": part.fps, **_regions(part.regions, document.key)})
-        else:
-            raise DataError(f"a part of type {type(part).__name__}", where=document.key, fix="It cannot be packed yet.")
+            told["video"] = names
     if pair:
         files["txt"] = document.text.encode("utf-8", "replace")
+    return record, files
+
+
+def is_pair(document: Document) -> bool:
+    """Whether it is a picture and then its text, which also gets a member of its own."""
+    return [type(part) for part in document.parts] == [Image, Text]
+
+
+def recorded(document: Document) -> dict[str, Any]:
+    """The record of a document without the names of its files: no picture and no clip is read.
+
+    Raises:
+        DataError: a part has no such form.
+    """
+    parts: list[dict[str, Any]] = []
+    for part in document.parts:
+        if isinstance(part, Text):
+            parts.append({"text": part.text, "weight": part.weight})
+        elif isinstance(part, Image):
+            parts.append({"image": "", **_regions(part.regions, document.key)})
+        elif isinstance(part, Video):
+            parts.append({"video": "", "fps": part.fps, **_regions(part.regions, document.key)})
+        else:
+            raise DataError(f"a part of type {type(part).__name__}", where=document.key, fix="It cannot be packed yet.")
     record: dict[str, Any] = {"key": document.key, "parts": parts, "meta": dict(document.meta)}
     if (targets := document.targets) is not None:
         told = {
@@ -65,7 +84,15 @@ def written(document: Document) -> tuple[dict[str, Any], dict[str, bytes]]:
             "boxes": _regions(targets.boxes, document.key).get("regions", []),
         }
         record["targets"] = {name: value for name, value in told.items() if value or value == ""}
-    return record, files
+    return record
+
+
+def check_frames(video: Video) -> None:
+    """Raises a DataError where a frame of a clip of encoded pictures has no header of a picture."""
+    source: Any = video.source
+    for frame in () if isinstance(source, (str, Path, bytes)) else source:
+        if (data := _bytes(frame, "picture")) is not None:
+            _suffix(data, frame)
 
 
 def restored(record: Mapping[str, Any], where: str, read: Callable[[str], bytes]) -> Document:
@@ -134,8 +161,12 @@ def _picture(image: Image) -> tuple[str, bytes]:
         file = BytesIO()
         image.open().save(file, "PNG")
         return "png", file.getvalue()
-    with opened(BytesIO(data), describe(image.source), MAX_PIXELS) as picture:
-        return _SUFFIXES[picture.format or ""], data
+    return _suffix(data, image.source), data
+
+
+def _suffix(data: bytes, source: Any) -> str:
+    with opened(BytesIO(data), describe(source), MAX_PIXELS) as picture:
+        return _SUFFIXES[picture.format or ""]
 
 
 def _clip(video: Video, stem: str) -> dict[str, bytes]:

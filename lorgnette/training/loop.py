@@ -41,7 +41,7 @@ from lorgnette.training.ranks import Ranks
 from lorgnette.training.record import begin
 from lorgnette.training.saving import Saver
 from lorgnette.training.state import Place, copied, exists, load_state, save_state, seed_everything, tensors_of
-from lorgnette.training.streams import Broken, Collate, Loaded, shuffled
+from lorgnette.training.streams import Broken, Loaded, layout_of, shuffled
 from lorgnette.training.validation import validated
 from lorgnette.training.window import Update, finite, restored, samples, whole
 
@@ -102,10 +102,7 @@ class _Training:
             run.prepare(system.to(self.device).eval())
         self.learner = Learner(run, system, ranks)
         self.system, self.optimizer = system, self.learner.optimizer
-        if run.pack and not hasattr(system.layout, "packed"):
-            raise ConfigError(f"{run.system} does not read several documents in a row", where="run", field="pack")
-        packed = partial(system.layout.packed, length=run.pack_length) if run.pack else None
-        self.layout: Collate = packed or system.layout
+        self.layout = layout_of(run, system)
         pin, place = self.device.type == "cuda", {"rank": ranks.rank, "world": ranks.world}
         self.loaders = {
             name: shuffled(name, stream, self.layout, run.seed, parts=run.accumulate, pin=pin, **place)

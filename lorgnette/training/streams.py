@@ -10,6 +10,7 @@ import zlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -17,8 +18,8 @@ import torch
 
 from lorgnette.data.source import Mixture, Source
 from lorgnette.document import Document
-from lorgnette.errors import DataError, ResourceError
-from lorgnette.run import Stream
+from lorgnette.errors import ConfigError, DataError, ResourceError
+from lorgnette.run import Run, Stream
 from lorgnette.shapes import Batch
 from lorgnette.training.wire import sealed, unsealed
 
@@ -225,6 +226,20 @@ def shuffled(
         rank=rank,
         world=world,
     )
+
+
+def layout_of(run: Run, system: Any) -> Collate:
+    """How a run lays its documents out: as its system does, or several in a row where it packs.
+
+    Raises:
+        ConfigError: it packs, and the system does not read several in a row.
+    """
+    layout: Collate = system.layout
+    if not run.pack:
+        return layout
+    if not hasattr(layout, "packed"):
+        raise ConfigError(f"{run.system} does not read several documents in a row", where="run", field="pack")
+    return partial(layout.packed, length=run.pack_length)
 
 
 def in_order(name: str, source: Source, layout: Collate, batch: int, *, pin: bool = False) -> Loader:

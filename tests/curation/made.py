@@ -7,10 +7,11 @@ from pathlib import Path
 import numpy as np
 import PIL.Image
 
-from lorgnette.curation.dropping import HELD_OUT, Decided, Known, decide
+from lorgnette.curation.dropping import Decided, Known, decide
 from lorgnette.curation.facts import measure
 from lorgnette.curation.known import together
 from lorgnette.curation.models import looker
+from lorgnette.curation.near import HELD_OUT
 from lorgnette.curation.options import Options
 from lorgnette.curation.shards import Work
 from lorgnette.document import Document

@@ -9,16 +9,20 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
-from made import drawing, gathered, local
+from made import drawing, gathered, local, png
 
 from lorgnette.curation import known, near, spread
-from lorgnette.curation.dropping import HELD_OUT, classes, decide, same
-from lorgnette.curation.facts import DOCUMENTS, PICTURES
+from lorgnette.curation.dropping import classes, decide, same
+from lorgnette.curation.facts import DOCUMENTS, PICTURES, measure
 from lorgnette.curation.known import together
+from lorgnette.curation.near import HELD_OUT
 from lorgnette.curation.options import Options
 from lorgnette.curation.shards import Work
+from lorgnette.curation.texts import digest, minhash
+from lorgnette.data.pack import check_members, members
 from lorgnette.data.pairs import asked, captioned
-from lorgnette.document import Document, Image, Text
+from lorgnette.document import Document, Image, Text, Video
+from lorgnette.errors import DataError
 
 LONG = "a long caption of more than eight words that an evaluation set has as well"
 
@@ -100,6 +104,47 @@ def test_what_could_not_be_written_is_unreadable(tmp_path: Path) -> None:
     source = [captioned(drawing(i), "x", key=str(i), meta={"page": "x" * (i << 25)}) for i in range(2)]
     decided = local(source, tmp_path, Options())
     assert [decided.reasons[i] if i >= 0 else "" for i in decided.why] == ["", "unreadable"]
+
+
+def test_what_no_tar_is_read_with_is_unreadable_before_anything_is_written() -> None:
+    """Each beside a neighbour that is just small enough, and is written."""
+    frames = [png(drawing(i)) for i in range(9)]
+    mib = 1 << 20
+    pairs = {
+        "text": (captioned(drawing(0), "x" * (5 * mib)), captioned(drawing(1), "x" * (4 * mib))),
+        "twice": tuple(captioned(drawing(2), "y" * n, references=("y" * n,)) for n in (20 * mib, mib)),
+        "page": tuple(Document((Text("z" * n, 1.0), Image(drawing(3))), "") for n in (32 * mib, 30 * mib)),
+        "frame": tuple(Document((Video([*frames, one, *frames]), Text("x", 1.0)), "") for one in (b"no", frames[0])),
+        "weight": tuple(Document((Image(drawing(4)), Text("x", one)), "") for one in (float("nan"), 1.0)),
+    }
+    for name, both in pairs.items():
+        documents = [replace(one, key=f"{name} {i}") for i, one in enumerate(both)]
+        rows = measure(documents, range(2), Options(stages=("exact",)))[0].to_pylist()
+        assert [bool(row["problem"]) for row in rows] == [True, False], (name, rows)
+        with pytest.raises(DataError):
+            members(documents[0])
+        members(documents[1])
+        rows = measure(documents, range(2), Options(stages=("exact",)), held_out=True)[0].to_pylist()
+        assert not any(row["problem"] for row in rows), "evaluation sets are not written"
+
+
+def test_a_key_that_is_no_unicode_is_told(tmp_path: Path) -> None:
+    source = [captioned(drawing(0), "x", key="a\udcff"), captioned(drawing(1), "x", key="b")]
+    rows = measure(source, range(2), Options())[0].to_pylist()
+    assert [row["key"] for row in rows] == ["a?", "b"]
+    assert [row["problem"].partition(" (")[0] for row in rows] == ["a?: nothing that JSON can say", ""]
+    asked = captioned(drawing(2), "x", key="c", references=("a\ud800", "b"))
+    assert [row["text"] for row in measure([asked], range(1), Options(), held_out=True)[0].to_pylist()] == ["a?", "b"]
+
+
+def test_a_clip_of_more_than_a_gibibyte_is_refused_unread(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with open(path := tmp_path / "large.mp4", "wb") as file:
+        file.truncate((1 << 30) + 1)
+    document = Document((Video(path), Text("x", 1.0)), key="long")
+    monkeypatch.setattr(Path, "read_bytes", None)
+    for refuses in (members, check_members):
+        with pytest.raises(DataError, match="long: its clip is of more than 1,073,741,824 bytes"):
+            refuses(document)
 
 
 def test_what_the_data_says_belongs_together(tmp_path: Path) -> None:
@@ -187,3 +232,21 @@ def test_every_copy_of_a_planted_caption_is_found(tmp_path: Path, monkeypatch: p
     dropped = [decided.reasons[i] == "contamination: text" if i >= 0 else False for i in decided.why]
     assert dropped == [text != FURTHER for text in said]
     assert set(decided.because[dropped].tolist()) == {HELD_OUT}
+
+
+@pytest.mark.parametrize("parts", [1, 3])
+def test_a_twin_of_an_evaluation_text_hides_no_copy_of_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, parts: int
+) -> None:
+    """One text agrees with the tested one in all MinHashes and is another; whatever is near to both is told."""
+    tested = [f"word{i}" for i in range(200)]
+    ends = (" ".join([*tested[:-1], f"end{i}"]) for i in range(100))
+    twin = next(one for one in ends if (minhash(one) == minhash(" ".join(tested))).all())
+    assert digest(twin) != digest(" ".join(tested))
+    near_it = [" ".join([*tested[:i], "other", *tested[i + 1 :]]) for i in range(20, 180, 20)]
+    source = [Document((Text(one, 1.0),), key=str(i)) for i, one in enumerate([twin, *near_it])]
+    if parts > 1:
+        monkeypatch.setattr(known, "alike", lambda f, c, h: in_parts(f, c, h) if c.name == "minhash" else NONE)
+    tests = [Document((Text(" ".join(tested), 1.0),), key="tested")]
+    decided = local(source, tmp_path, Options(stages=("exact",)), [tests])
+    assert [decided.reasons[i] if i >= 0 else "" for i in decided.why] == ["contamination: text"] * len(source)

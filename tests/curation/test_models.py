@@ -8,6 +8,7 @@ import pytest
 import torch
 from made import drawing
 
+from lorgnette import folders
 from lorgnette.curation.curate import Told, curate
 from lorgnette.curation.models import embedder, looker
 from lorgnette.curation.options import Options
@@ -77,7 +78,9 @@ def test_a_run_captions(run: Path, captioner: Path) -> None:
     assert vectors.shape[0] == 3
 
 
-def test_the_whole_with_models_stopped_twice(tmp_path: Path, run: Path, captioner: Path, local_ray: None) -> None:
+def test_the_whole_with_models_stopped_twice(
+    tmp_path: Path, run: Path, captioner: Path, local_ray: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
     source = [captioned(drawing(i), f"caption {i}", key=f"d{i}") for i in range(6)]
     source[4] = Document((Text("no picture", 1.0),), key="d4")
     options = Options(stages=("exact",), model=str(run), quantile=0.1, captioner=captioner, shard=3, size=2e-5)
@@ -100,7 +103,14 @@ def test_the_whole_with_models_stopped_twice(tmp_path: Path, run: Path, captione
             curate(source, out, options, told=stopped(at))
         left |= {path: path.stat().st_mtime_ns for path in (work / table).iterdir() if path.name[0] != "."}
         assert {path.parent.name for path in left} == {"seen", table}
+    for name in ("embeddings", "tars"):  # what a worker leaves that is killed while it writes
+        (work / name / ".train-00000.parquet.123").write_bytes(b"half")
+    synced: list[str] = []
+    monkeypatch.setattr(folders, "sync", lambda path: synced.append(path.name))
     report = curate(source, out, options, told=stopped(""))
+    embeddings = {f"{tar.stem}.parquet" for tar in out.glob("*.tar")}
+    assert {path.name for path in (out / "embeddings").iterdir()} == embeddings <= set(synced)
+    assert not list(out.rglob("*.123"))
     assert report.dropped["alignment: text and picture do not fit"] == 1
     kept = {document.key: document.meta for document in open_source(out)}
     assert kept.keys() == {f"d{i}" for i in range(6) if i != least}

@@ -1,10 +1,13 @@
 """Interleaved documents: all the pairs, in any order, some captions twice."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
 from lorgnette.data.interleave import END, Interleaved
 from lorgnette.document import Document, Image, Text
+from lorgnette.errors import DataError
 from lorgnette.prompts import answer
 
 
@@ -68,3 +71,29 @@ def test_a_caption_comes_twice_under_different_pictures_or_not_at_all():
         assert len(set(captions(source[i]))) == 1
         a, b = source[i].images
         assert a.digest != b.digest
+
+
+def test_a_pair_that_cannot_be_read_is_in_no_document_but_its_own(tmp_path: Path):
+    """Neither one that is no document, nor one without its picture; what it is once it is there does no harm."""
+
+    class Pairs(list):  # type: ignore[type-arg]
+        broken = True
+
+        def __getitem__(self, i):  # type: ignore[no-untyped-def]
+            if self.broken and i == 3:
+                raise DataError("broken JSON", where="3")
+            return super().__getitem__(i)
+
+    pairs = Pairs(pair(i, f"thing {i % 2}") for i in range(12))
+    pairs[3] = pair(3, "a caption of its own")
+    pairs[6] = Document((Image(tmp_path / "gone.png"), Text("thing 0", weight=1.0)), key="6")
+    source = Interleaved(pairs, 3, again=1.0)
+    for i in range(12):
+        if i != 3:
+            assert {3, 6} & set(keys(source[i])) == {i} & {6}, "nobody else draws them"
+    with pytest.raises(DataError, match="broken JSON"):
+        source[3]
+    assert captions(source[6]).count("thing 0") > 1, "it may still lead one of its caption"
+    pairs.broken = False
+    assert 3 in keys(source[3])
+    assert {6} & set(keys(source[3])) == set()
