@@ -79,8 +79,7 @@ class Parquet:
             group = _row_group(self.path, k)
         except (OSError, ValueError) as error:
             raise DataError(f"damaged ({error})", where=self.path, field=f"row group {k}", fix=_AGAIN) from None
-        row: dict[str, Any] = group.slice(i - (self._ends[k - 1] if k else 0), 1).to_pylist()[0]
-        return row
+        return _plain(group.slice(i - (self._ends[k - 1] if k else 0), 1), self.where(i))
 
     def column(self, name: str) -> list[Any]:
         """A column of all rows."""
@@ -113,17 +112,15 @@ class Arrow:
     def record(self, i: int) -> dict[str, Any]:
         """The row as plain values."""
         k = bisect_right(self._ends, i)
-        one = _batches(self.path)[0][k].slice(i - (self._ends[k - 1] if k else 0), 1)
-        try:
-            row: dict[str, Any] = one.to_pylist()[0]
-        except (OSError, ValueError) as error:  # text that is none
-            raise DataError(f"damaged ({error})", where=self.where(i), fix=_AGAIN) from None
-        return row
+        return _plain(_batches(self.path)[0][k].slice(i - (self._ends[k - 1] if k else 0), 1), self.where(i))
 
     def column(self, name: str) -> list[Any]:
         """A column of all rows."""
         try:
-            return [value for batch in _batches(self.path)[0] for value in batch[name].to_pylist()]
+            columns = [batch[name] for batch in _batches(self.path)[0]]
+            for column in columns:
+                column.validate(full=True)
+            return [value for column in columns for value in column.to_pylist()]
         except (OSError, ValueError) as error:
             raise DataError(f"damaged ({error})", where=self.path, field=name, fix=_AGAIN) from None
 
@@ -269,6 +266,16 @@ def _batches(path: Path) -> tuple[list[Any], list[int], Any]:
     table.validate()
     batches = [batch for batch in table.to_batches() if batch.num_rows]
     return batches, list(accumulate(batch.num_rows for batch in batches)), table.schema
+
+
+def _plain(one: Any, where: str) -> dict[str, Any]:
+    """The only row of a table or batch. Its offsets are looked at first: those of a damaged file lead anywhere."""
+    try:
+        one.validate(full=True)
+        row: dict[str, Any] = one.to_pylist()[0]
+    except (OSError, ValueError) as error:
+        raise DataError(f"damaged ({error})", where=where, fix=_AGAIN) from None
+    return row
 
 
 def _pyarrow(module: str) -> Any:
