@@ -122,11 +122,7 @@ CLAIMS = (
     ),
     *_both("completes", f"“{tasks.PROMPT} a”, and a colour: more completed by the shape that is seen", BLIND),
     Claim("text-only tuning transfers", "Tuned on text, more statements judged right of pictures", BLIND),
-    Claim(
-        "blind = majority",
-        f"With black pictures as often right, within {MARGIN}",
-        "the commonest answer",
-    ),
+    Claim("blind = majority", f"With black pictures as often right, within {MARGIN}", "the commonest answer"),
     Claim("prompt helps", f"CIDEr-D of captions after “{tasks.PROMPT}”", "the empty prompt"),
     Claim(
         "German", f"After “{tasks.GERMAN}” an emoji's German name is likelier than its English one", "English prompt"

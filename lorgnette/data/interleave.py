@@ -67,7 +67,7 @@ class Interleaved:
         chosen = [*chosen, *(k for k in drawn if k not in chosen and self.own[k] >= 0)][: self.size]
         rng.shuffle(chosen)
         parts: list[Part] = []
-        pairs = [self.pairs[k] for k in chosen]
+        pairs = [first if k == i else self.pairs[k] for k in chosen]
         for number, pair in enumerate(pairs):
             parts += [*([Text(self.end, weight=1.0)] if number and self.end else []), *pair.parts]
         return Document(tuple(parts), key="+".join(pair.key for pair in pairs), meta=first.meta)

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 from torch.optim.optimizer import register_optimizer_step_pre_hook
+from torn import Torn
 
 from lorgnette.data.chunks import AHEAD, Varied, chunked
 from lorgnette.document import Document, Image, Text, Video
@@ -338,24 +339,9 @@ def test_what_is_asked_for_arrives() -> None:
     assert told == " thi", "three tokens, which are bytes here, and a space before them"
 
 
-class Torn:
-    """Pairs of which one cannot be read."""
-
-    def __init__(self, count: int) -> None:
-        self.pairs = pairs(count)
-
-    def __len__(self) -> int:
-        return len(self.pairs)
-
-    def __getitem__(self, i: int, /) -> Document:
-        if self.pairs[i].key == "p3":
-            raise DataError("torn", where="p3")
-        return self.pairs[i]
-
-
 def test_a_broken_pair_ends_nothing(tmp_path: Path) -> None:
     """Neither the first ids that are told, nor pages made of pairs, nor training: it is left out and counted."""
-    sources = {"pairs": (Torn(12), pairs(4))}
+    sources = {"pairs": (Torn(pairs(12)), pairs(4))}
     made = adapt(**(TINY | {"sources": sources, "batch": 8, "vocabulary": 200, "made_pages": 2, "steps": 6}))
     pages = made.data["pages"].source
     read = [pages[i] for i in range(12) if i != 3]

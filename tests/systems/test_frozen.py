@@ -9,6 +9,7 @@ import numpy as np
 import PIL.Image
 import pytest
 import torch
+from torn import Torn
 
 from lorgnette import load
 from lorgnette.data.named import open_data
@@ -246,24 +247,9 @@ def test_a_small_vocabulary_holds_all_that_pages_say(tmp_path):
     train_phases(phases, tmp_path / "run")
 
 
-class Torn:
-    """Pairs of which one cannot be read."""
-
-    def __init__(self) -> None:
-        self.pairs = pairs(8)
-
-    def __len__(self) -> int:
-        return len(self.pairs)
-
-    def __getitem__(self, i: int, /) -> Document:
-        if self.pairs[i].key == self.pairs[3].key:
-            raise DataError("torn", where=self.pairs[3].key)
-        return self.pairs[i]
-
-
 def test_a_broken_pair_ends_nothing(tmp_path):
     given = {"size": None, "hidden": 16, "batch": 8, "pairs": 2, "steps": 4, "align_steps": 1, "vocabulary": 1}
-    phases = [replace(run, max_broken=0.5) for run in adapt(sources=(Torn(), pairs(2, 8)), **TINY, **given)]
+    phases = [replace(run, max_broken=0.5) for run in adapt(sources=(Torn(pairs(8)), pairs(2, 8)), **TINY, **given)]
     train_phases(phases, tmp_path / "run")
     read = [phases[1].data["pages"].source[i] for i in range(8) if i != 3]
     assert all(pairs(8)[3].key not in page.key.split("+") for page in read)
