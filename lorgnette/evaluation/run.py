@@ -185,14 +185,17 @@ class _Asked:
             if self.task.calibrated:
                 ranks = [list(map(_less, *pair)) for pair in zip(ranks[::2], ranks[1::2], strict=True)]
             scores = tuple(map(float, np.mean(ranks, axis=0)))
-            if np.isnan(scores).any() or np.isposinf(scores).any():
-                key, fix = self.item.query.key, "Look at the picture, and at the model's precision."
-                raise DataError("the model gave a likelihood that is no number", where=key, fix=fix)
         return Said(None if answer is None else answer.text, None if answer is None else answer.ended, scores)
 
     def _scored(self, reply: Reply) -> list[float]:
         assert reply.scores is not None
         scores: list[float] = reply.scores.tolist()
+        unlisted = reply.unlisted or (False,) * len(scores)
+        if not all(
+            score == -math.inf if out else math.isfinite(score) for score, out in zip(scores, unlisted, strict=True)
+        ):
+            key, fix = self.item.query.key, "Look at the picture, and at the model's precision."
+            raise DataError("the model gave a likelihood that is no number", where=key, fix=fix)
         if self.task.scoring == "sum":
             return scores
         return [score / max(1, length) for score, length in zip(scores, reply.lengths, strict=True)]

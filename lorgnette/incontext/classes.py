@@ -69,6 +69,7 @@ class Classes:
                 reply = Reply(None if request.decoding is None else Answer(best, True))
                 if request.candidates:
                     reply.scores, reply.lengths = self._scores(row, request), (1,) * len(request.candidates)
+                    reply.unlisted = tuple(text.strip() not in self.places for text in request.candidates)
                 replies.append(reply)
                 if told is not None:
                     told(number, reply)

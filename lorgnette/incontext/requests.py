@@ -47,11 +47,14 @@ class Reply:
 
     Attributes:
         lengths: the number of tokens of each candidate, with which a sum becomes a mean.
+        unlisted: of a model that chooses from a list, which candidates are not in it; their score is -inf. Of any other
+            model, and any other candidate, a score that is not finite is an error.
     """
 
     answer: Answer | None = None
     scores: Float[Tensor, "n"] | None = None
     lengths: tuple[int, ...] = ()
+    unlisted: tuple[bool, ...] = ()
 
 
 Told = Callable[[int, Reply], None]

@@ -243,9 +243,10 @@ def test_a_kept_answer_is_of_the_same_way_to_combine_scores(
 def test_what_cannot_be_asked_or_judged_is_said(queries: list[Document], pool: list[Document]) -> None:
     toy = benchmark(queries, pool)
     key = toy.queries[3].key
-    broken = Rule(lambda request, text: math.nan if request.prompt.key == key else 0.0)
-    with pytest.raises(DataError, match=f"{key}: the model gave a likelihood that is no number"):
-        evaluate(broken, few_shot(toy, 1))
+    for wrong in (math.nan, math.inf, -math.inf):  # of a model that has no list, and so can say everything
+        broken = Rule(lambda request, text, wrong=wrong: wrong if request.prompt.key == key else 0.0)
+        with pytest.raises(DataError, match=f"{key}: the model gave a likelihood that is no number"):
+            evaluate(broken, few_shot(toy, 1))
     silent = few_shot(replace(toy, candidates=(), open_ended=False), 1)
     with pytest.raises(ConfigError, match=f"{toy.queries[0].key}: nothing is asked of this item"):
         evaluate(broken, silent)

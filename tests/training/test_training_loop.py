@@ -141,6 +141,7 @@ def test_a_folder_with_a_run_is_not_overwritten_nor_resumed_as_another(tmp_path)
     train(
         toy_run(steps=2, max_broken=0.5), tmp_path, resume=True
     )  # of before there was the option; and with more patience
+    assert [one["max_broken"] for one in json.loads(path.read_text())["starts"]] == [0.01, 0.5]
     told["run"]["steps"] = None
     path.write_text(json.dumps(told))
     with pytest.raises(ConfigError, match=r"steps was None, is 2"):
