@@ -31,8 +31,9 @@ def begin(folder: Path, run: Run, *, resume: bool, processes: int = 1) -> None:
     """
     path = folder / "run.json"
     started = state.exists(folder / "state") or (current(folder / "checkpoint") / CONFIG).is_file()
-    made_with = {"versions": versions(), "commit": commit(), "processes": processes, "parallel": run.parallel}
-    made_with |= {"workers": run.workers, "max_broken": run.max_broken, "machine": machine()}
+    made_with: dict[str, Any] = {"versions": versions(), "commit": commit()}
+    made_with |= {"processes": processes, "parallel": run.parallel, "workers": run.workers}
+    made_with |= {"max_broken": run.max_broken, "machine": machine()}
     start: dict[str, Any] = {"date": datetime.now(UTC).isoformat(timespec="seconds"), "step": 0}
     if resume and (started or path.exists()):
         kept = read_json(path)
