@@ -6,13 +6,14 @@ Per device, of D that work together, with AdamW and the loop's way of adding up 
     weights       stored              stored / D                                    0
     gradients     4 x learnt          4 x learnt + 4 x learnt / D                   4 x learnt
     AdamW         8 x learnt          8 x learnt / D                                0
-    gathered      2 x learnt          stored outside the language model's blocks + 2 x learnt there
-                                      + 4 x the largest block                       the same
+    gathered      2 x learnt          stored outside all blocks + 2 x learnt there
+                                      + 4 x the largest block of each part          the same
     activations   samples x what backward needs of one, an estimate (`lorgnette.flops.Work.saved`)
 
-Stored are 4 bytes a parameter, 2 of a frozen language model; 2 x learnt are the copies that autocast makes; a block is
-gathered in bfloat16, this and the next one. What is offloaded takes the machine's memory. While the system is built,
-each process takes all that is stored of its host's.
+Stored are 4 bytes a parameter, 2 of a frozen language model; 2 x learnt are the copies that autocast makes. Blocks are
+those of the language model and the layers of fusion (`lorgnette.units`), gathered in bfloat16, this and the next one.
+What is offloaded takes the machine's memory. While the system is built, each process takes all that is stored of its
+host's; before it is dealt out in shards, one at a time does.
 """
 
 from collections.abc import Mapping
@@ -24,6 +25,7 @@ from torch import nn
 from lorgnette.errors import ConfigError
 from lorgnette.flops import Work, works
 from lorgnette.policy import Learn, Policy, matched
+from lorgnette.units import units
 
 GIB = 1 << 30
 RANDOM = 34_000
@@ -77,7 +79,7 @@ class Share:
         paper: parameters by the paper, where they are given.
         forward, backward, again: FLOPs of one sample; `again` is what gradient checkpointing adds.
         saved, kept: bytes of activations of one sample, an estimate: without gradient checkpointing, and with it.
-        block: parameters of the language model's largest block, which shards are gathered for by itself.
+        block: parameters of its largest block, for which shards are gathered by itself; 0 where it has none.
         rest, learnt_rest: bytes of what is gathered for the whole update; parameters of it that learn.
     """
 
@@ -140,7 +142,7 @@ class Plan:
             there = 0.0 if self.machine.offload else 1 / devices
             kept = kept[0] * there, 4 * learnt * (1 + there), kept[2] * there
             gathered = sum(share.rest + 2 * share.learnt_rest for share in self.parts)
-            gathered += 4 * max(share.block for share in self.parts)
+            gathered += 4 * sum(share.block for share in self.parts)
         saved = sum(share.kept if self.gradient_checkpointing else share.saved for share in self.parts)
         names = ("weights", "gradients", "AdamW", "gathered", "activations (estimate)")
         return dict(zip(names, (*kept, float(gathered), float(self.samples * saved)), strict=True))
@@ -153,8 +155,15 @@ class Plan:
 
     @property
     def building(self) -> int:
-        """Bytes of a host's memory while the run begins: each of its processes builds the whole system there."""
-        return sum(share.weights for share in self.parts) * min(self.machine.devices, self.machine.per_host)
+        """Bytes of a host's memory while the run begins: its processes build the whole system there.
+
+        For shards one after the other does, and what was offloaded of those before stays.
+        """
+        bytes_ = sum(share.weights for share in self.parts)
+        processes = min(self.machine.devices, self.machine.per_host)
+        if not self.machine.sharded:
+            return bytes_ * processes
+        return bytes_ + (bytes_ * (processes - 1) // self.machine.devices if self.machine.offload else 0)
 
     @property
     def checkpoint(self) -> int:
@@ -292,7 +301,7 @@ def _share(
     paper: float | None,
 ) -> Share:
     number = sum(parameter.numel() for parameter in mine & learnt)
-    blocks = [set(block.parameters()) for block in _blocks(part)] if name == "language" else []
+    blocks = [set(block.parameters()) for block in units(name, part)]
     rest = mine - set().union(*blocks)
     number_there = sum(parameter.numel() for parameter in rest & learnt)
     return Share(
@@ -309,10 +318,3 @@ def _share(
         stored(name, number_there, sum(parameter.numel() for parameter in rest) - number_there),
         number_there,
     )
-
-
-def _blocks(part: nn.Module) -> list[nn.Module]:
-    """The outermost members of lists of modules."""
-    if isinstance(part, nn.ModuleList):
-        return list(part)
-    return [block for child in part.children() for block in _blocks(child)]

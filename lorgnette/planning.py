@@ -310,7 +310,8 @@ def report(found: Plan) -> list[str]:
         if not found.advice():
             lines.append("  One sample does not fit on any number of devices: take more memory, or shorter samples.")
     processes = min(found.machine.devices, found.machine.per_host)
-    whole = "in its process" if processes == 1 else f"whole in each of its {processes} processes"
+    turns = "by one process after the other" if found.machine.sharded else f"whole in each of its {processes} processes"
+    whole = "in its process" if processes == 1 else turns
     lines.append(f"While the system is built, {whole}, it takes {_gib(found.building)} of a host's memory.")
     lines.append(f"FLOPs of a sample, forward and backward: {found.flops:.3g}.")
     if found.seconds is not None:

@@ -38,6 +38,7 @@ def together(world: int, work: Callable[[int], Any], folder: Path) -> list[Any]:
 
 def _one(rank: int, world: int, port: int, work: Callable[[int], Any], folder: Path) -> None:
     os.environ |= {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": str(world)}
+    os.environ["LOCAL_WORLD_SIZE"] = str(world)
     os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "GLOO_SOCKET_IFNAME": "lo"}
     torch.set_num_threads(1)
     try:

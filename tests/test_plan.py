@@ -303,15 +303,22 @@ def test_a_plan_lays_out_as_the_run_does() -> None:
         of_run(run, Machine(80.0))
 
 
-def test_a_host_builds_the_system_once_for_each_of_its_processes() -> None:
+def test_what_a_host_holds_while_its_processes_build_the_system() -> None:
+    """Replicas all at once; shards one after the other, beside what is offloaded of those before."""
+
+    def built(**given: Any) -> Plan:
+        return plan(parts, {"*": Learn(0.1)}, tokens=10, images=0, machine=Machine(1.0, **given))
+
     parts = {"language": layers(4, 1000)}
     for devices, per_host, times in ((1, 8, 1), (4, 8, 4), (16, 8, 8), (16, 2, 2)):
-        for parallel in ("replicate", "shard"):
-            machine = Machine(1.0, devices=devices, per_host=per_host, parallel=parallel)  # type: ignore[arg-type]
-            found = plan(parts, {"*": Learn(0.1)}, tokens=10, images=0, machine=machine)
-            assert found.building == times * 4 * 4e6
-    said = "\n".join(report(found))
+        assert built(devices=devices, per_host=per_host, parallel="replicate").building == times * 16e6
+        assert built(devices=devices, per_host=per_host).building == 16e6
+        away = built(devices=devices, per_host=per_host, offload=True).building
+        assert away == 16e6 * (1 + (times - 1) / devices)
+    said = "\n".join(report(built(devices=16, per_host=2, parallel="replicate")))
     assert "While the system is built, whole in each of its 2 processes, it takes 0.03 GiB of a host's memory." in said
+    said = "\n".join(report(built(devices=16, per_host=2)))
+    assert "While the system is built, by one process after the other, it takes 0.01 GiB of a host's memory." in said
 
 
 def test_advice_fits() -> None:

@@ -4,7 +4,7 @@
 model is exactly what it was. A word that no picture precedes attends to nothing, and gets exactly zero.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
@@ -116,18 +116,25 @@ class GatedCrossAttention(nn.Module):
 
     def keys_values(self, visual: Float[Tensor, "N Q E"]) -> KeysValues:
         """What words ask of pictures: computed once per picture, and kept while an answer grows."""
-        visual = self.visual_norm(visual)
+        visual = self.visual_norm(visual.to(self.attention.key.weight.dtype))
         pair = torch.stack([self.attention.key(visual), self.attention.value(visual)], 1)
         return pair.unflatten(-1, (self.attention.heads, -1)).transpose(2, 3)
 
     def forward(
-        self, x: Float[Tensor, "B T D"], looked_at: KeysValues | None, segments: Segments | None
+        self,
+        x: Float[Tensor, "B T D"],
+        visual: Float[Tensor, "N Q E"] | None,
+        known: KeysValues | None,
+        segments: Segments | None,
     ) -> Float[Tensor, "B T D"]:
-        """`looked_at` holds the rows that `segments` names."""
-        dtype, x = x.dtype, x.to(self.attention.output.weight.dtype)
+        """`visual`, or what is `known` of it in its place, holds the rows that `segments` names."""
+        dtype, own = x.dtype, self.attention.output.weight.dtype
+        x = x.to(torch.promote_types(dtype, own))
+        looked_at = known if visual is None or segments is None else self.keys_values(visual)
         if segments is not None and looked_at is not None:
             flat = x.flatten(0, 1)
-            query = segments.grouped(self.attention.query(self.norm(flat.index_select(0, segments.looking))))
+            words = self.norm(flat.index_select(0, segments.looking).to(own))
+            query = segments.grouped(self.attention.query(words))
             query = query.unflatten(-1, (self.attention.heads, -1)).transpose(1, 2)
             keys, values = looked_at[segments.pictures].permute(2, 0, 3, 1, 4, 5).flatten(3, 4)
             seen = segments.seen
@@ -137,7 +144,7 @@ class GatedCrossAttention(nn.Module):
             told = _through(self.gate, self.attention.output(mixed))
             x = flat.index_add(0, segments.looking, told.to(x.dtype)).view_as(x)
         if self.ffn is not None and self.ffn_norm is not None:
-            x = x + _through(self.ffn_gate, self.ffn(self.ffn_norm(x)))
+            x = x + _through(self.ffn_gate, self.ffn(self.ffn_norm(x.to(own))))
         return x.to(dtype)
 
 
@@ -146,13 +153,16 @@ class Sight:
     """What there is to look at in one forward, for all gated layers.
 
     Attributes:
-        tables: for every layer keys and values of the batch's pictures, and then of every row's earlier ones.
-        segments: which words look at which of them; None where none looks at any.
+        segments: which words look at which rows of `visual` or of the tables; None where none looks at any.
+        visual: of the batch's distinct pictures and clips, where nobody reads on: each layer makes keys and values of
+            it itself, where its parameters are gathered and, if it is computed again in backward, they are as well.
+        tables: else for every layer keys and values of the batch's pictures, and then of every row's earlier ones.
         memory: for whoever reads on, as `of` takes it.
     """
 
-    tables: list[KeysValues | None]
     segments: Segments | None
+    visual: Float[Tensor, "L Q E"] | None
+    tables: Sequence[KeysValues | None]
     memory: dict[str, Tensor]
 
     @classmethod
@@ -161,7 +171,7 @@ class Sight:
         layers: Iterable[nn.Module],
         batch: Batch,
         visual: Float[Tensor, "L Q E"] | None,
-        memory: Mapping[str, Tensor],
+        memory: Mapping[str, Tensor] | None,
         *,
         all_previous: bool = False,
     ) -> "Sight":
@@ -171,11 +181,13 @@ class Sight:
             layers: `GatedCrossAttention`s.
             visual: of the batch's distinct pictures and clips.
             memory: of what was read before: for every layer (`layer i`) keys and values of the pictures that each row
-                can still look at, `B M 2 H Q W`, and which of them are there (`seen`, `B M`).
+                can still look at, `B M 2 H Q W`, and which of them are there (`seen`, `B M`). None where nobody reads
+                on.
             all_previous: words look at all pictures before them.
         """
         assert batch.latest is not None
-        number, known = 0 if visual is None else len(visual), memory.get("seen")
+        layers = list(layers)
+        number, known = 0 if visual is None else len(visual), None if memory is None else memory.get("seen")
         media, seen = batch.media, batch.media >= 0
         if known is None:
             known = seen[:, :0]
@@ -191,16 +203,18 @@ class Sight:
             none = torch.full_like(latest[:, 0], -1)
             before = torch.cat([none, torch.where(known, earlier, -1)], 1).amax(1, keepdim=True)
             segments = Segments.of(torch.cat([before, media], 1).gather(1, batch.latest + 1))
+        if memory is None:
+            return cls(segments, visual, [None] * len(layers), {})
         tables = [_table(layer, visual, memory.get(f"layer {i}")) for i, layer in enumerate(layers)]
         if not media.shape[1]:  # a growing answer looks at what its prompt did
-            return cls(tables, segments, dict(memory))
+            return cls(segments, None, tables, dict(memory))
         rows, there = torch.cat([torch.where(known, earlier, -1), media], 1), torch.cat([known, seen], 1)
         if not all_previous:  # the last that is there
             places = torch.arange(rows.shape[1], device=rows.device)
             last = torch.where(there, places, -1).amax(1, keepdim=True)
             rows, there = rows.gather(1, last.clamp(min=0)), last >= 0
         kept = {f"layer {i}": table[rows.clamp(min=0)] for i, table in enumerate(tables) if table is not None}
-        return cls(tables, segments, {"seen": there} | kept)
+        return cls(segments, None, tables, {"seen": there} | kept)
 
 
 class CrossFusion(nn.Module):
@@ -227,14 +241,14 @@ class CrossFusion(nn.Module):
         cache: Cache | None = None,
     ) -> Float[Tensor, "B T D"]:
         """Words go through the language model and look at pictures before some of its blocks."""
-        memory = {} if cache is None else cache.memory
+        memory = None if cache is None else cache.memory
         sight = Sight.of(self.layers, batch, visual, memory, all_previous=self.all_previous)
 
         def before_block(block: int, x: Float[Tensor, "B T D"]) -> Float[Tensor, "B T D"]:
             if block not in self.blocks:
                 return x
             number = self.blocks.index(block)
-            changed: Tensor = self.layers[number](x, sight.tables[number], sight.segments)
+            changed: Tensor = self.layers[number](x, sight.visual, sight.tables[number], sight.segments)
             return changed
 
         words = language.embed(batch.tokens)

@@ -43,7 +43,8 @@ class GraftedLayer(nn.Module):
         x: Float[Tensor, "B T D"],
         before: Float[Tensor, "B P 2 I"] | None,
         mask: Bool[Tensor, "#B T S"],
-        looked_at: KeysValues | None,
+        visual: Float[Tensor, "N Q E"] | None,
+        known: KeysValues | None,
         segments: Segments | None,
     ) -> tuple[Float[Tensor, "B T D"], Float[Tensor, "B S 2 I"]]:
         """The next hidden states, and keys and values of all words so far.
@@ -51,13 +52,14 @@ class GraftedLayer(nn.Module):
         Args:
             before: keys and values of the words read before.
             mask: True where a word may attend to a word; those read before come first, S = P + T.
+            visual, known, segments: as `GatedCrossAttention` takes them.
         """
-        words = self.norm(x)
+        words = self.norm(x.to(self.attention.output.weight.dtype))
         told = torch.stack([self.attention.key(words), self.attention.value(words)], 2)
         told = told if before is None else torch.cat([before.to(told.dtype), told], 1)
         added = self.attention.mix(self.attention.query(words), told[:, :, 0], told[:, :, 1], mask)
         x = x + (added if self.gate is None else added * torch.tanh(self.gate))
-        return self.cross(x, looked_at, segments), told
+        return self.cross(x, visual, known, segments), told
 
 
 class GraftedFusion(nn.Module):
@@ -87,7 +89,7 @@ class GraftedFusion(nn.Module):
         cache: Cache | None = None,
     ) -> Float[Tensor, "B T D"]:
         """Words go through the language model, then through the stack, which keeps `self i` of each layer in memory."""
-        memory: dict[str, Tensor] = {} if cache is None else cache.memory
+        memory = None if cache is None else cache.memory
         past = 0 if cache is None else cache.length
         sight = Sight.of(self.crossing, batch, visual, memory, all_previous=self.all_previous)
         words = language.embed(batch.tokens)
@@ -97,7 +99,8 @@ class GraftedFusion(nn.Module):
             mask = torch.ones(1, length, past + length, dtype=torch.bool, device=hidden.device).tril(past)
         x, kept = hidden.to(self.crossing[0].attention.output.weight.dtype), dict(sight.memory)
         for i, layer in enumerate(self.layers):
-            x, kept[f"self {i}"] = layer(x, memory.get(f"self {i}"), mask, sight.tables[i], sight.segments)
+            before = None if memory is None else memory.get(f"self {i}")
+            x, kept[f"self {i}"] = layer(x, before, mask, sight.visual, sight.tables[i], sight.segments)
         if cache is not None:
             cache.memory = kept
         return x.to(hidden.dtype)

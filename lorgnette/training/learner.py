@@ -1,6 +1,7 @@
 """One update of what learns, from a batch of every stream, in one process or as one of several."""
 
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -10,7 +11,6 @@ from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 from lorgnette.policy import apply, learners
 from lorgnette.run import Run, Steps
 from lorgnette.shapes import Batch
-from lorgnette.training.checkpoint import learnt
 from lorgnette.training.ranks import Ranks
 from lorgnette.training.streams import Loaded
 from lorgnette.training.window import NORM, Update
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 class Learner:
-    """A system in its place, whole or in shards, and its optimizer.
+    """A system in its place, whole or in shards, and its optimizer. To make one, no process waits for another.
 
     Args:
         system: with the run's policy applied; it is moved and changed in place.
@@ -41,7 +41,6 @@ class Learner:
             self.shards = sharding.Shards(system, ranks, half=run.precision == "bf16", offload=run.offload)
         else:
             system = system.to(self.device)
-            ranks.alike(list(learnt(system).values()))
         self.system = system
         groups = apply(run.policy, system)
         adamw = run.optimizer
@@ -108,6 +107,10 @@ class Learner:
     def there(self, batch: Batch) -> Batch:
         """The batch on the device; from page-locked memory the copy does not wait for work under way."""
         return batch if self.device.type == "cpu" else batch.to(self.device, non_blocking=True)
+
+    def seeing(self) -> AbstractContextManager[None]:
+        """The encoder may be run by itself meanwhile; all processes must enter."""
+        return nullcontext() if self.shards is None else self.shards.seeing()
 
     def autocast(self) -> torch.autocast:
         return torch.autocast(self.device.type, torch.bfloat16, enabled=self.run.precision == "bf16")

@@ -87,22 +87,18 @@ class _Training:
         apart = [name for name in self.together if not getattr(run.objectives[name], "gathers", False)]
         problem = f"the objective of {', '.join(apart)} compares the documents of one process only"
         require(ranks.world == 1 or not apart, "objectives", problem, "Train in one process.")
-        system: Any = run.model()
-        if run.start:
-            begin_with(system, run.start)
-        apply(run.policy, system)
-        if run.gradient_checkpointing:
-            if not hasattr(getattr(system, "language", None), "gradient_checkpointing"):
-                problem = f"the language part of {type(system).__name__} does not offer it"
-                raise ConfigError(problem, where="run", field="gradient_checkpointing")
-            system.language.gradient_checkpointing = True
-        self.identity = identify(system, run.system, run.arguments)
+        if run.parallel == "shard":
+            from lorgnette.training.sharding import mesh  # slow to import
+
+            mesh(self.device.type, ranks.world)
+            ranks.in_turn(self.build)  # so that a machine's memory holds one system at a time
+        else:
+            self.build()
         ranks.agreed(self.identity)
-        if run.prepare is not None and run.parallel == "shard":
-            run.prepare(system.to(self.device).eval())
-        self.learner = Learner(run, system, ranks)
-        self.system, self.optimizer = system, self.learner.optimizer
-        self.layout = layout_of(run, system)
+        self.system, self.optimizer = self.learner.system, self.learner.optimizer
+        if self.learner.shards is None:
+            ranks.alike(list(learnt(self.system).values()))
+        self.layout = layout_of(run, self.system)
         pin, place = self.device.type == "cuda", {"rank": ranks.rank, "world": ranks.world}
         self.loaders = {
             name: shuffled(name, stream, self.layout, run.seed, parts=run.accumulate, pin=pin, **place)
@@ -114,6 +110,21 @@ class _Training:
         if ranks.rank:
             seed_everything(run.seed, ranks.rank)
 
+    def build(self) -> None:
+        """The system, in its place; no process waits here for another."""
+        run = self.run
+        system: Any = run.model()
+        if run.start:
+            begin_with(system, run.start)
+        apply(run.policy, system)
+        if run.gradient_checkpointing:
+            if not hasattr(getattr(system, "language", None), "gradient_checkpointing"):
+                problem = f"the language part of {type(system).__name__} does not offer it"
+                raise ConfigError(problem, where="run", field="gradient_checkpointing")
+            system.language.gradient_checkpointing = True
+        self.identity = identify(system, run.system, run.arguments)
+        self.learner = Learner(run, system, self.ranks)
+
     def go_on(self) -> None:
         """Takes up the saved state."""
         self.place = load_state(self.folder / "state", self.system, self.optimizer, self.ranks)
@@ -124,8 +135,9 @@ class _Training:
         run, place, stop = self.run, self.place, None
         if place.finished:
             return
-        if run.prepare is not None and self.learner.shards is None:
-            run.prepare(self.system.eval())
+        if run.prepare is not None:
+            with self.learner.seeing():
+                run.prepare(self.system.eval())
         set_modes(self.system, training=True)
         self.broken = Broken(run.max_broken, place.broken)
         with ExitStack() as stack:

@@ -86,6 +86,12 @@ class Ranks:
             if problem is not None:
                 raise problem
 
+    def in_turn(self, act: Callable[[], object]) -> None:
+        """The processes of a machine act one after the other, those of different machines at once."""
+        own, here = (int(os.environ.get(name, alone)) for name, alone in (("LOCAL_RANK", 0), ("LOCAL_WORLD_SIZE", 1)))
+        for turn in range(max(self.everyone(max(here, own + 1)))):
+            self.together(act if turn == own else lambda: None)
+
     def first(self, act: Callable[[], object], group: Any = None) -> None:
         """Rank 0 acts, and the others wait; what it raises all raise."""
         self.together(act if self.rank == 0 else lambda: None, group)

@@ -1,20 +1,21 @@
-"""A system in shards: FSDP2's `fully_shard` on the language model's blocks, and on all the rest as one unit.
+"""A system in shards: FSDP2's `fully_shard` on the language model's blocks and on fusion's layers, one by one.
 
-Blocks are gathered one after the other, forward and backward: every process runs them equally often, whatever its
-share of the batch holds. The rest may be run or not (a share without a picture does not see); it is gathered for the
-whole update. No gradient is reduced in the backward passes of an update, but all at its end, by the backward pass of a
-zero that touches whatever learns: so nobody waits for a gradient that another does not have.
+They are gathered one after the other, forward and backward: every process runs them equally often, whatever its share
+of the batch holds. All the rest is one unit, that may be run or not (a share without a picture does not see); it is
+gathered for the whole update. No gradient is reduced in the backward passes of an update, but all at its end, by the
+backward pass of a zero that touches whatever learns: so nobody waits for a gradient that another does not have.
 """
 
 import warnings
-from collections.abc import Mapping
-from functools import wraps
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from functools import cache, wraps
 from types import MethodType
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.distributed.device_mesh import init_device_mesh
+from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
 from torch.distributed.fsdp import (
     CPUOffloadPolicy,
     FSDPModule,
@@ -26,31 +27,40 @@ from torch.distributed.fsdp import (
 from torch.distributed.tensor import DTensor
 
 from lorgnette.training.ranks import Ranks
+from lorgnette.units import units
+
+
+@cache
+def mesh(kind: str, world: int) -> DeviceMesh:
+    """All processes; they make it together."""
+    return init_device_mesh(kind, (world,))
 
 
 class Shards:
-    """A sharded system.
+    """A sharded system. Where the mesh is made already, no process waits here for another.
 
     Args:
         system: with its policy applied; it is changed in place, and moved to the device of `ranks` shard by shard.
-        half: gather the language model's blocks in bfloat16; their gradients are added up in float32.
+        half: gather the blocks in bfloat16; their gradients are added up in float32.
         offload: keep shards and gradients in the machine's memory.
     """
 
     def __init__(self, system: nn.Module, ranks: Ranks, *, half: bool, offload: bool) -> None:
         self.ranks, self.system = ranks, system
         warnings.filterwarnings("ignore", "FSDP2-wrapped module .* returned a view")  # which nothing here writes into
-        mesh = init_device_mesh(ranks.device.type, (ranks.world,))
+        all_ranks = mesh(ranks.device.type, ranks.world)
         policy = MixedPrecisionPolicy(torch.bfloat16, torch.float32, cast_forward_inputs=False) if half else None
         kept: OffloadPolicy = CPUOffloadPolicy(pin_memory=ranks.device.type == "cuda") if offload else OffloadPolicy()
-        blocks = _blocks(getattr(system, "language", nn.Module()))
+        blocks = [block for name, part in system.named_children() for block in units(name, part)]
         self.learning = [block for block in blocks if any(p.requires_grad for p in block.parameters())]
+        self.half, self._reached, self._watched = half, set[str](), dict[str, Tensor]()
+        self._names = {module: name for name, module in system.named_modules()}
         for block in blocks:
-            fully_shard(block, mesh=mesh, mp_policy=policy or MixedPrecisionPolicy(), offload_policy=kept)
-            block.register_forward_pre_hook(_with_gradient)
+            fully_shard(block, mesh=all_ranks, mp_policy=policy or MixedPrecisionPolicy(), offload_policy=kept)
+            block.register_forward_pre_hook(self._enter)
             for name in getattr(block, "entries", ()):
-                _open(block, name)
-        fully_shard(system, mesh=mesh, reshard_after_forward=False, offload_policy=kept)
+                self._open(block, name)
+        fully_shard(system, mesh=all_ranks, reshard_after_forward=False, offload_policy=kept)
         for module in (system, *self.learning):
             setattr(module, "touch", MethodType(_touch, module))  # noqa: B010  an attribute that only this file knows
             register_fsdp_forward_method(module, "touch")
@@ -68,17 +78,40 @@ class Shards:
             parameters: all that learns, as shards. The losses were multiplied by the number of processes: FSDP takes
                 the mean.
         """
-        gathered = [p for p in self.system.parameters() if p.requires_grad]
-        found = self.ranks.reached([isinstance(p, DTensor) or p.grad is not None for p in gathered])
+        gathered = [(name, p) for name, p in self.system.named_parameters() if p.requires_grad]
+        mine = [
+            name in self._reached if isinstance(parameter, DTensor) else parameter.grad is not None
+            for name, parameter in gathered
+        ]
+        *found, mixed = self.ranks.reached([*mine, self.half and any(map(self._partly, self.learning))])
+        self._reached.clear()
+        if mixed:  # what was reached has gradients in float32, and FSDP takes a block's in one type only
+            self._touched().backward()
         self._wait(False)
-        zero: Any = self.system
-        zero.touch(self.learning).backward()
+        self._touched().backward()
         self._wait(True)
+        self._reached.clear()
         sharded = [p for p in self.system.parameters() if p.requires_grad]
         unreached = {id(p) for p, one in zip(sharded, found, strict=True) if not one}
         for parameter in parameters:
             if id(parameter) in unreached:
                 parameter.grad = None
+
+    def _touched(self) -> Tensor:
+        zero: Any = self.system
+        return zero.touch(self.learning)  # type: ignore[no-any-return]
+
+    def _partly(self, block: nn.Module) -> bool:
+        """Whether some of what learns there has been given a gradient here, and some not."""
+        learnt = [name for name, parameter in block.named_parameters() if parameter.requires_grad]
+        return len({f"{self._names[block]}.{name}" in self._reached for name in learnt}) == 2
+
+    @contextmanager
+    def seeing(self) -> Iterator[None]:
+        """All but the blocks is whole meanwhile, for whoever runs the encoder by itself."""
+        self.root.unshard()
+        yield
+        self.close()
 
     def close(self) -> None:
         """Back to shards, after a forward pass without gradients."""
@@ -95,6 +128,33 @@ class Shards:
                     tensor, mine = pieces.get(self.ranks.rank, tensor[:0]), mine.to_local()
                 mine.copy_(tensor)
 
+    def _enter(self, block: nn.Module, args: tuple[Any, ...]) -> tuple[Any, ...]:
+        """Backward gathers the blocks again, of all processes or of none: so it runs through them, needed or not.
+
+        Whatever is given a gradient there is noted: it is taken away with the block.
+        """
+        x, *others = args
+        if torch.is_grad_enabled():
+            if not x.requires_grad:
+                x = x.detach().requires_grad_()
+            for name, parameter in block.named_parameters() if block in self.learning else ():
+                name = f"{self._names[block]}.{name}"
+                if parameter.requires_grad and self._watched.get(name) is not parameter:
+                    self._watched[name] = parameter
+                    parameter.register_post_accumulate_grad_hook(lambda _, name=name: self._reached.add(name))
+        return (x, *others)
+
+    def _open(self, block: nn.Module, name: str) -> None:
+        """Lets a method that is called in the place of `forward` find the block gathered, as `forward` does."""
+        method = getattr(block, name)
+
+        @wraps(method)
+        def entered(block: nn.Module, *args: Any, **options: Any) -> Any:
+            return method(*self._enter(block, args), **options)
+
+        setattr(block, name, MethodType(entered, block))
+        register_fsdp_forward_method(block, name)
+
     def _wait(self, waiting: bool) -> None:
         self.root.set_requires_gradient_sync(not waiting)
         self.root.set_reshard_after_backward(not waiting, recurse=False)
@@ -103,33 +163,6 @@ class Shards:
 def whole(tensor: Tensor) -> Tensor:
     """All of a tensor that may be in shards; every process must ask."""
     return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
-
-
-def _blocks(part: nn.Module) -> list[nn.Module]:
-    """The outermost members of lists of modules."""
-    if isinstance(part, nn.ModuleList):
-        return list(part)
-    return [block for child in part.children() for block in _blocks(child)]
-
-
-def _with_gradient(block: nn.Module, args: tuple[Any, ...]) -> tuple[Any, ...]:
-    """Backward gathers the blocks again, of all processes or of none: so it runs through them, needed or not."""
-    x, *others = args
-    if torch.is_grad_enabled() and not x.requires_grad:
-        x = x.detach().requires_grad_()
-    return (x, *others)
-
-
-def _open(block: nn.Module, name: str) -> None:
-    """Lets a method that is called in the place of `forward` find the block gathered, as `forward` does."""
-    method = getattr(block, name)
-
-    @wraps(method)
-    def entered(block: nn.Module, *args: Any, **options: Any) -> Any:
-        return method(*_with_gradient(block, args), **options)
-
-    setattr(block, name, MethodType(entered, block))
-    register_fsdp_forward_method(block, name)
 
 
 def _touch(module: nn.Module, inner: list[nn.Module] | None = None) -> Tensor:

@@ -198,8 +198,8 @@ def test_a_gated_layer_asks_no_tensor_for_its_values():
             for name, value in vars(segments).items()
         }
         layer = GatedCrossAttention(8, 6, heads=2, head_width=4).to("meta")
-        pictures = layer.keys_values(torch.empty(3, 5, 6, device="meta"))
-        assert layer(torch.empty(2, 4, 8, device="meta"), pictures, Segments(**told)).shape == (2, 4, 8)
+        pictures = torch.empty(3, 5, 6, device="meta")
+        assert layer(torch.empty(2, 4, 8, device="meta"), pictures, None, Segments(**told)).shape == (2, 4, 8)
 
 
 PARTS: list[Part] = [*PICTURES, *map(Text, ("This is", " a thing", "\n", "x"))]
