@@ -13,12 +13,13 @@ import pyarrow.parquet as pq
 from jaxtyping import Int64
 from numpy import ndarray
 
-from lorgnette.curation import quality
+from lorgnette.curation import quality, scorer
 from lorgnette.curation.audit import audit_page
 from lorgnette.curation.datasheet import datasheet
 from lorgnette.curation.dropping import PICTURE, TEXT, Decided, Known
 from lorgnette.curation.near import HELD_OUT
 from lorgnette.curation.options import Options
+from lorgnette.curation.sentiment import by_group
 from lorgnette.curation.shards import Work
 from lorgnette.curation.writing import PARTS, write_drops
 from lorgnette.data.source import Source
@@ -102,7 +103,7 @@ def publish(
         {"key": keys[i], "evaluation": keys[int(decided.because[i])], "rule": decided.reasons[decided.why[i]]}
         for i in pairs
     ]
-    rows = list(_rows(work, quality.sample(kept)))
+    rows = list(_rows(work, quality.sample(kept), decided.clusters))
     told: dict[str, Any] = {
         "source": name,
         "documents": work.count,
@@ -116,8 +117,12 @@ def publish(
         "quality": quality.of_texts(rows, options),
         "alignment": {"least": decided.threshold, "quantiles": quality.quantiles(known.score)},
     }
+    if options.group:
+        told["quality"]["sentiment"] = by_group(rows)
     if options.model:
         told["quality"] |= quality.of_vectors(_vectors(work, quality.sample(kept)))
+        seen = work.read("seen", ["number", "embedding", "words"])
+        told["alignment"]["told_apart"] = scorer.judged(known, decided, seen)
     write_json(folder / NAME, told)
     why = [decided.reasons[i] if i >= 0 else "" for i in decided.why.tolist()]
     because = [keys[i] if i >= 0 else "" for i in decided.because.tolist()]
@@ -147,11 +152,12 @@ def _only(table: pa.Table, numbers: Int64[ndarray, " S"]) -> pa.Table:
     return table.filter(pc.is_in(table["number"], pa.array(numbers)))
 
 
-def _rows(work: Work, numbers: Int64[ndarray, " S"]) -> Iterator[dict[str, Any]]:
+def _rows(work: Work, numbers: Int64[ndarray, " S"], clusters: Int64[ndarray, " N"]) -> Iterator[dict[str, Any]]:
     """The facts of some documents, as the quality report reads them."""
     for table in work.read("documents", ["number", "text", "label", "group", "origin", "fields"]):
         for row in _only(table, numbers).to_pylist():
-            yield {**row, "text": row["text"] or "", "fields": row["fields"] or []}
+            cluster = int(clusters[row["number"]])
+            yield {**row, "text": row["text"] or "", "fields": row["fields"] or [], "cluster": cluster}
 
 
 def _vectors(work: Work, numbers: Int64[ndarray, " S"]) -> np.ndarray:
@@ -169,4 +175,7 @@ def _flat(told: dict[str, Any], before: str = "") -> Iterator[tuple[str, str]]:
         elif isinstance(value, list):
             yield words, ", ".join(one if isinstance(one, str) else ", ".join(map(str, one.values())) for one in value)
         else:
-            yield words, f"{value:,.4g}" if isinstance(value, float) else f"{value:,}"
+            yield (
+                words,
+                value if isinstance(value, str) else f"{value:,.4g}" if isinstance(value, float) else f"{value:,}",
+            )
