@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
-from jaxtyping import Int64
+from jaxtyping import Float32, Int64
 from numpy import ndarray
 
 from lorgnette.curation import quality, scorer
@@ -120,7 +120,11 @@ def publish(
     if options.group:
         told["quality"]["sentiment"] = by_group(rows)
     if options.model:
-        told["quality"] |= quality.of_vectors(_vectors(work, quality.sample(kept)))
+        numbers, vectors = _vectors(work, quality.sample(kept))
+        told["quality"] |= quality.of_vectors(vectors)
+        if options.whiten:
+            train = np.isin(numbers, kept[parts == PARTS.index("train")])
+            told["quality"] |= quality.of_whitened(vectors, train, options.whiten)
         seen = work.read("seen", ["number", "embedding", "words"])
         told["alignment"]["told_apart"] = scorer.judged(known, decided, seen)
     write_json(folder / NAME, told)
@@ -160,10 +164,13 @@ def _rows(work: Work, numbers: Int64[ndarray, " S"], clusters: Int64[ndarray, " 
             yield {**row, "text": row["text"] or "", "fields": row["fields"] or [], "cluster": cluster}
 
 
-def _vectors(work: Work, numbers: Int64[ndarray, " S"]) -> np.ndarray:
+def _vectors(work: Work, numbers: Int64[ndarray, " S"]) -> tuple[Int64[ndarray, " V"], Float32[ndarray, "V D"]]:
+    """Of those documents that have one, their numbers and embeddings."""
     tables = (_only(table, numbers) for table in work.read("seen", ["number", "embedding"]))
-    found = [value for table in tables for value in table["embedding"].drop_null().to_pylist()]
-    return np.frombuffer(b"".join(found), np.float32).reshape(len(found), -1) if found else np.empty((0, 1), np.float32)
+    seen = pa.concat_tables([table.filter(table["embedding"].is_valid()) for table in tables])
+    found = seen["embedding"].to_pylist()
+    vectors = np.frombuffer(b"".join(found), np.float32).reshape(len(found), -1 if found else 1)
+    return seen["number"].to_numpy(), vectors
 
 
 def _flat(told: dict[str, Any], before: str = "") -> Iterator[tuple[str, str]]:

@@ -11,7 +11,7 @@ from jaxtyping import Float32, Int64
 from made import drawing
 from numpy import ndarray
 
-from lorgnette.curation import models, scorer
+from lorgnette.curation import models, quality, scorer
 from lorgnette.curation.curate import curate
 from lorgnette.curation.dropping import UNALIGNED, UNREADABLE, Decided, Known
 from lorgnette.curation.models import SEEN, looker
@@ -109,7 +109,14 @@ def test_a_curation_of_emoji_tells_it(
     """A model that was never trained knows nothing: its interval holds 0.5."""
     everything = Emoji(("fxemoji",))
     source = [everything[i] for i in range(120)]
-    options = Options(stages=("exact",), model=str(run), quantile=0.1, shard=60)
+    options = Options(stages=("exact",), model=str(run), quantile=0.1, shard=60, whiten=4, test=0.3)
+    whiten, fitted = quality.of_whitened, []
+
+    def noted(vectors: ndarray, train: ndarray, dimensions: int) -> dict[str, float]:
+        fitted.append(int(train.sum()))
+        return whiten(vectors, train, dimensions)
+
+    monkeypatch.setattr(quality, "of_whitened", noted)
     report = curate(source, tmp_path / "out", options)
     found = report.told["alignment"]["told_apart"]
     assert report.kept < 110
@@ -120,6 +127,10 @@ def test_a_curation_of_emoji_tells_it(
     page = (tmp_path / "out/report.html").read_text()
     assert f"{found['pairs']} pairs" in page
     assert f"ROC AUC of {found['auc']:.3f}" in page
+    assert report.told["parts"]["test"] > 0
+    assert fitted == [report.told["parts"]["train"]]
+    assert "- whitened dimensions: 4" in (tmp_path / "out/datasheet.md").read_text()
+    assert "<td>whitened mean pairwise distance<td>" in page
 
 
 def test_at_most_some_thousands(monkeypatch: pytest.MonkeyPatch) -> None:
