@@ -51,6 +51,8 @@ Groups and attributes (pointwise mutual information, 0 is independence):
 
 {pmi or "None were asked for, or none occur together often enough."}
 
+{_sentiment(quality.get("sentiment"))}
+
 What the documents say of people, and whether they may: {OWNER}
 
 ## Collection process
@@ -70,7 +72,7 @@ Stages: {", ".join(options.stages)}. Compared with: {against}. Each document has
 |---|---|---|---|
 {chr(10).join(rules)}
 
-`drops.jsonl` names every dropped document and its rule.
+`drops.jsonl` names every dropped document and its rule.{_alignment(told["alignment"].get("told_apart"))}
 
 ## Uses
 
@@ -84,3 +86,29 @@ Stages: {", ".join(options.stages)}. Compared with: {against}. Each document has
 
 {OWNER}
 """
+
+
+def _sentiment(found: dict[str, Any] | None) -> str:
+    if found is None or "left_out" in found:
+        return "Sentiment of texts by group: " + (found["left_out"] if found else "no groups were given") + "."
+    head = (
+        f"Sentiment of texts by group (VADER, from -1 to 1; 95 % intervals), of {found['documents']:,} texts\n"
+        f"with a mean of {found.get('mean', 0):+.3f}; {found['not_english']:,} that are not English are not scored:\n\n"
+    )
+    lines = []
+    for name, one in found.get("groups", {}).items():
+        line = f"- {name}: {one['mean']:+.3f} ({one['documents']:,} texts)"
+        if "low" in one:
+            line += f", {one['difference']:+.3f} from the rest ({one['low']:+.3f} to {one['high']:+.3f})"
+        lines.append(line)
+    return head + ("\n".join(lines) or "None of them has a group.")
+
+
+def _alignment(found: dict[str, Any] | None) -> str:
+    if not found:
+        return ""
+    return (
+        f"\n\nThe cosines of the model tell {found['pairs']:,} pairs of picture and text from the same pictures with\n"
+        f"texts of other documents with a ROC AUC of {found['auc']:.3f} (95 % interval {found['low']:.3f} to "
+        f"{found['high']:.3f})."
+    )

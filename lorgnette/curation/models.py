@@ -6,7 +6,7 @@ by its name, gives embeddings; any run that answers prompts captions.
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import pyarrow as pa
@@ -31,11 +31,21 @@ from lorgnette.shapes import Batch
 from lorgnette.training.checkpoint import load
 from lorgnette.vision import loading as visions
 
-SEEN = pa.schema({"number": pa.int64(), "embedding": pa.binary(), "score": pa.float32(), "generated": pa.string()})
+SEEN = pa.schema(
+    {
+        "number": pa.int64(),
+        "embedding": pa.binary(),
+        "words": pa.binary(),
+        "score": pa.float32(),
+        "generated": pa.string(),
+    }
+)
+"""`embedding` is of the picture; `words`, of the text of about `TEXTS` documents."""
+TEXTS = 20_000
 _BATCH = 32
 
-Embed = Callable[[Sequence[Document]], tuple[Float32[ndarray, "N D"], Float32[ndarray, " N"]]]
-"""Documents of one picture to unit vectors of the pictures, and their cosines with the texts or NaN."""
+Embed = Callable[[Sequence[Document]], tuple[Float32[ndarray, "N D"], Float32[ndarray, "N D"]]]
+"""Documents of one picture to unit vectors of the pictures, and of the texts or NaN."""
 
 
 @runtime_checkable
@@ -71,33 +81,32 @@ def embedder(model: str, *, scores: bool) -> Embed:
         fix = "Give the folder of a run of clip.pretrain."
         raise CheckpointError("it has no pictures and texts in one space", where=model, fix=fix)
 
-    def embed(documents: Sequence[Document]) -> tuple[Float32[ndarray, "N D"], Float32[ndarray, " N"]]:
+    def embed(documents: Sequence[Document]) -> tuple[Float32[ndarray, "N D"], Float32[ndarray, "N D"]]:
         eyes.known.clear()
         vectors = eyes([document.images[0] for document in documents]).astype(np.float32)
-        return vectors, np.full(len(documents), np.nan, np.float32)
+        return vectors, np.full_like(vectors, np.nan)
 
     return embed
 
 
 def _pairs(system: Embeds, device: str) -> Embed:
     @torch.inference_mode()
-    def embed(documents: Sequence[Document]) -> tuple[Float32[ndarray, "N D"], Float32[ndarray, " N"]]:
+    def embed(documents: Sequence[Document]) -> tuple[Float32[ndarray, "N D"], Float32[ndarray, "N D"]]:
         shown = [Document((one.images[0], Text(one.text)), one.key) for one in documents]
         batch = system.layout(shown).to(device)
-        pictures, texts = system.embed_images(batch), system.embed_texts(batch)
-        scores = (pictures * texts).sum(1).float().cpu().numpy()
-        blank = np.array([not one.text.strip() for one in documents])
-        return pictures.float().cpu().numpy(), np.where(blank, np.nan, scores).astype(np.float32)
+        pictures, texts = (one(batch).float().cpu().numpy() for one in (system.embed_images, system.embed_texts))
+        texts[[not one.text.strip() for one in documents]] = np.nan
+        return pictures, texts
 
     return embed
 
 
 def _alone(see: Callable[[list[Tensor]], Tensor], transform: Callable[[Tensor], Tensor]) -> Embed:
     @torch.inference_mode()
-    def embed(documents: Sequence[Document]) -> tuple[Float32[ndarray, "N D"], Float32[ndarray, " N"]]:
+    def embed(documents: Sequence[Document]) -> tuple[Float32[ndarray, "N D"], Float32[ndarray, "N D"]]:
         vectors = see([transform(one.images[0].pixels()) for one in documents]).float()
         unit = torch.nn.functional.normalize(vectors, dim=-1).numpy()
-        return unit, np.full(len(documents), np.nan, np.float32)
+        return unit, np.full_like(unit, np.nan)
 
     return embed
 
@@ -120,6 +129,7 @@ def looker(source: Source, options: Options) -> Callable[[Sequence[int]], pa.Tab
     """
     scores = options.alignment is not None or options.quantile is not None
     embed = embedder(options.model, scores=scores) if options.model else None
+    step = max(1, len(source) // TEXTS)
     engine = None
     if options.captioner is not None:
         system = load(options.captioner, device="cuda" if torch.cuda.is_available() else "cpu")
@@ -134,10 +144,12 @@ def looker(source: Source, options: Options) -> Callable[[Sequence[int]], pa.Tab
             if not good:
                 continue
             documents = [document for _, document in good]
-            told: list[dict[str, object]] = [{"number": number} for number, _ in good]
+            told: list[dict[str, Any]] = [{"number": number} for number, _ in good]
             if embed is not None:
-                for row, vector, score in zip(told, *embed(documents), strict=True):
-                    row |= {"embedding": vector.tobytes(), "score": None if np.isnan(score) else float(score)}
+                for row, picture, text in zip(told, *embed(documents), strict=True):
+                    row["embedding"] = picture.tobytes()
+                    if not np.isnan(score := float(picture @ text)):
+                        row |= {"score": score} | ({} if row["number"] % step else {"words": text.tobytes()})
             if engine is not None:
                 answers = engine.generate([Document(one.parts[:1], one.key) for one in documents], Decoding(32))
                 for row, answer in zip(told, answers, strict=True):

@@ -25,6 +25,7 @@ class Options:
         similarity: the least share of common word triples (Jaccard) of two texts that are alike.
         model: embeds pictures: the folder of a run, such as one of clip.pretrain, or the name of a vision encoder.
         likeness: the least cosine of two pictures that "semantic" takes for one.
+        whiten: dimensions of a PCA whitening, fitted on the training part, in which diversity is told too; 0 for none.
         alignment: the least cosine of a picture and its text (the model must embed both).
         quantile: the share of pairs, those of the lowest cosines, that is dropped.
         captioner: the folder of a run that captions every picture; its words become `meta["generated"]`.
@@ -48,6 +49,7 @@ class Options:
     similarity: float = 0.8
     model: str = ""
     likeness: float = 0.95
+    whiten: int = 0
     alignment: float | None = None
     quantile: float | None = None
     captioner: Path | None = None
@@ -69,11 +71,13 @@ class Options:
             raise ConfigError("nothing would be left to train", where="curate", field="test", fix="Hold out less.")
         if min(self.shard, self.words, self.repeats) < 1 or self.size <= 0:
             raise ConfigError("less than 1", where="curate", field="shard, words, repeats or size")
-        wants = [self.alignment is not None, self.quantile is not None, "semantic" in self.stages]
+        if self.whiten < 0:
+            raise ConfigError(f"{self.whiten} dimensions", where="curate", field="whiten", fix="Give 0 for none.")
+        wants = [self.alignment is not None, self.quantile is not None, "semantic" in self.stages, self.whiten > 0]
         if any(wants) and not self.model:
-            fix = "Give the folder of a run of clip.pretrain, or for semantic duplicates the name of an encoder."
+            fix = "Give the folder of a run of clip.pretrain, or where no text is scored the name of an encoder."
             raise ConfigError(
-                "alignment and semantic duplicates need embeddings", where="curate", field="model", fix=fix
+                "alignment, semantic duplicates and whitening need embeddings", where="curate", field="model", fix=fix
             )
         if self.stratified and not (self.test > 0 and self.validation > 0):
             raise ConfigError(

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float32, Int64
+from jaxtyping import Bool, Float32, Int64
 from numpy import ndarray
 
 from lorgnette.curation.cleaning import without_names
@@ -113,6 +113,32 @@ def of_vectors(vectors: Float32[ndarray, "N D"]) -> dict[str, float]:
     shares = np.bincount(labels, minlength=k) / n
     entropy = -float((shares[shares > 0] * np.log(shares[shares > 0])).sum())
     return {"mean_pairwise_distance": 1 - cosine, "cluster_entropy": entropy / math.log(k), "clusters": k}
+
+
+def whitened(
+    vectors: Float32[ndarray, "N D"], train: Bool[ndarray, " N"], dimensions: int
+) -> Float32[ndarray, "N whitened"]:
+    """Their largest principal components, each of variance 1 over the rows of `train`, on which alone they are fitted.
+
+    They are fewer than `dimensions` where the training rows span fewer, and none of fewer than two rows.
+    """
+    if train.sum() < 2:
+        return vectors[:, :0]
+    fitted = vectors[train].astype(np.float64)
+    variances, axes = np.linalg.eigh(np.cov(fitted, rowvar=False).reshape(vectors.shape[1], -1))
+    spanned = variances > max(1e-6 * variances[-1], 1e-12)
+    scaled = (axes[:, spanned] / np.sqrt(variances[spanned]))[:, ::-1][:, :dimensions]
+    return ((vectors - fitted.mean(axis=0)) @ scaled).astype(np.float32)
+
+
+def of_whitened(vectors: Float32[ndarray, "N D"], train: Bool[ndarray, " N"], dimensions: int) -> dict[str, float]:
+    """What `of_vectors` tells, of whitened vectors brought to length 1."""
+    white = whitened(vectors, train, dimensions)
+    if not white.shape[1]:
+        return {}
+    unit = white / np.linalg.norm(white, axis=1, keepdims=True).clip(min=1e-12)
+    told = {f"whitened_{name}": value for name, value in of_vectors(unit).items()}
+    return {**told, "whitened_dimensions": white.shape[1]}
 
 
 def quantiles(scores: Float32[ndarray, " N"]) -> dict[str, float]:

@@ -10,15 +10,16 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
-from jaxtyping import Int64
+from jaxtyping import Float32, Int64
 from numpy import ndarray
 
-from lorgnette.curation import quality
+from lorgnette.curation import quality, scorer
 from lorgnette.curation.audit import audit_page
 from lorgnette.curation.datasheet import datasheet
 from lorgnette.curation.dropping import PICTURE, TEXT, Decided, Known
 from lorgnette.curation.near import HELD_OUT
 from lorgnette.curation.options import Options
+from lorgnette.curation.sentiment import by_group
 from lorgnette.curation.shards import Work
 from lorgnette.curation.writing import PARTS, write_drops
 from lorgnette.data.source import Source
@@ -102,7 +103,7 @@ def publish(
         {"key": keys[i], "evaluation": keys[int(decided.because[i])], "rule": decided.reasons[decided.why[i]]}
         for i in pairs
     ]
-    rows = list(_rows(work, quality.sample(kept)))
+    rows = list(_rows(work, quality.sample(kept), decided.clusters))
     told: dict[str, Any] = {
         "source": name,
         "documents": work.count,
@@ -116,8 +117,16 @@ def publish(
         "quality": quality.of_texts(rows, options),
         "alignment": {"least": decided.threshold, "quantiles": quality.quantiles(known.score)},
     }
+    if options.group:
+        told["quality"]["sentiment"] = by_group(rows)
     if options.model:
-        told["quality"] |= quality.of_vectors(_vectors(work, quality.sample(kept)))
+        numbers, vectors = _vectors(work, quality.sample(kept))
+        told["quality"] |= quality.of_vectors(vectors)
+        if options.whiten:
+            train = np.isin(numbers, kept[parts == PARTS.index("train")])
+            told["quality"] |= quality.of_whitened(vectors, train, options.whiten)
+        seen = work.read("seen", ["number", "embedding", "words"])
+        told["alignment"]["told_apart"] = scorer.judged(known, decided, seen)
     write_json(folder / NAME, told)
     why = [decided.reasons[i] if i >= 0 else "" for i in decided.why.tolist()]
     because = [keys[i] if i >= 0 else "" for i in decided.because.tolist()]
@@ -147,17 +156,21 @@ def _only(table: pa.Table, numbers: Int64[ndarray, " S"]) -> pa.Table:
     return table.filter(pc.is_in(table["number"], pa.array(numbers)))
 
 
-def _rows(work: Work, numbers: Int64[ndarray, " S"]) -> Iterator[dict[str, Any]]:
+def _rows(work: Work, numbers: Int64[ndarray, " S"], clusters: Int64[ndarray, " N"]) -> Iterator[dict[str, Any]]:
     """The facts of some documents, as the quality report reads them."""
     for table in work.read("documents", ["number", "text", "label", "group", "origin", "fields"]):
         for row in _only(table, numbers).to_pylist():
-            yield {**row, "text": row["text"] or "", "fields": row["fields"] or []}
+            cluster = int(clusters[row["number"]])
+            yield {**row, "text": row["text"] or "", "fields": row["fields"] or [], "cluster": cluster}
 
 
-def _vectors(work: Work, numbers: Int64[ndarray, " S"]) -> np.ndarray:
+def _vectors(work: Work, numbers: Int64[ndarray, " S"]) -> tuple[Int64[ndarray, " V"], Float32[ndarray, "V D"]]:
+    """Of those documents that have one, their numbers and embeddings."""
     tables = (_only(table, numbers) for table in work.read("seen", ["number", "embedding"]))
-    found = [value for table in tables for value in table["embedding"].drop_null().to_pylist()]
-    return np.frombuffer(b"".join(found), np.float32).reshape(len(found), -1) if found else np.empty((0, 1), np.float32)
+    seen = pa.concat_tables([table.filter(table["embedding"].is_valid()) for table in tables])
+    found = seen["embedding"].to_pylist()
+    vectors = np.frombuffer(b"".join(found), np.float32).reshape(len(found), -1 if found else 1)
+    return seen["number"].to_numpy(), vectors
 
 
 def _flat(told: dict[str, Any], before: str = "") -> Iterator[tuple[str, str]]:
@@ -169,4 +182,7 @@ def _flat(told: dict[str, Any], before: str = "") -> Iterator[tuple[str, str]]:
         elif isinstance(value, list):
             yield words, ", ".join(one if isinstance(one, str) else ", ".join(map(str, one.values())) for one in value)
         else:
-            yield words, f"{value:,.4g}" if isinstance(value, float) else f"{value:,}"
+            yield (
+                words,
+                value if isinstance(value, str) else f"{value:,.4g}" if isinstance(value, float) else f"{value:,}",
+            )

@@ -12,7 +12,7 @@ from lorgnette.curation.audit import audit_page, audited
 from lorgnette.curation.facts import origin
 from lorgnette.curation.options import Options
 from lorgnette.data.pairs import captioned
-from lorgnette.errors import DataError
+from lorgnette.errors import ConfigError, DataError
 
 
 def row(
@@ -72,6 +72,58 @@ def test_vectors() -> None:
     assert 0.5 < found["cluster_entropy"] <= 1
     one = np.eye(8, dtype=np.float32)[np.repeat([0, 1], [49, 1])]
     assert quality.of_vectors(one)["cluster_entropy"] < 0.2
+
+
+def spread(seed: int, number: int) -> np.ndarray:
+    """Unit vectors of 12 dimensions, far from white."""
+    rng = np.random.default_rng(seed)
+    vectors = rng.normal(size=(number, 12)) * np.linspace(0.1, 3, 12) @ rng.normal(size=(12, 12)) + 2
+    return (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float32)
+
+
+def test_whitened_training_vectors_have_unit_covariance() -> None:
+    vectors, train = spread(0, 300), np.arange(300) < 200
+    white = quality.whitened(vectors, train, 5)
+    np.testing.assert_allclose(white[train].mean(axis=0), 0, atol=1e-4)
+    np.testing.assert_allclose(np.cov(white[train], rowvar=False), np.eye(5), atol=1e-3)
+    assert np.abs(np.cov(white[~train], rowvar=False) - np.eye(5)).max() > 0.05
+    everything = quality.whitened(vectors, train, 100)
+    assert everything.shape == (300, 12)
+    np.testing.assert_allclose(everything[:, :5], white)
+    centred = (vectors[train] - vectors[train].mean(axis=0)).astype(np.float64)
+    largest = np.linalg.svd(centred, full_matrices=False)[0][:, 0] * np.sqrt(199)
+    np.testing.assert_allclose(np.abs(white[train][:, 0]), np.abs(largest), atol=1e-3)
+
+
+def test_whitening_is_fitted_on_training_rows_alone() -> None:
+    vectors, train = spread(0, 300), np.arange(300) % 3 > 0
+    changed = vectors.copy()
+    changed[~train] = spread(7, 300)[~train]
+    white, other = (quality.whitened(one, train, 5) for one in (vectors, changed))
+    np.testing.assert_array_equal(white[train], other[train])
+    assert not np.allclose(white[~train], other[~train])
+    assert quality.whitened(vectors, np.arange(300) < 3, 5).shape == (300, 2)  # three rows span two dimensions
+    assert quality.of_whitened(vectors, np.arange(300) < 1, 5) == {}
+    assert quality.of_whitened(np.repeat(vectors[:1], 9, axis=0), np.arange(9) < 5, 5) == {}
+
+
+@pytest.mark.parametrize(
+    ("options", "problem"), [({"whiten": 8}, "need embeddings"), ({"whiten": -1}, "-1 dimensions")]
+)
+def test_whitening_that_cannot_be(options: dict[str, int], problem: str) -> None:
+    with pytest.raises(ConfigError, match=problem):
+        Options(**options)  # type: ignore[arg-type]
+
+
+def test_diversity_of_whitened_vectors() -> None:
+    """A direction that all vectors share hides how different they are."""
+    vectors = spread(0, 300) + 5
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    found = quality.of_whitened(vectors, np.ones(300, bool), 8)
+    assert found["whitened_dimensions"] == 8
+    assert quality.of_vectors(vectors)["mean_pairwise_distance"] < 0.1
+    assert found["whitened_mean_pairwise_distance"] == pytest.approx(1, abs=0.05)
+    assert 0.5 < found["whitened_cluster_entropy"] <= 1
 
 
 def test_an_audit(tmp_path: Path) -> None:
