@@ -94,7 +94,7 @@ def tars(given: Sequence[str]) -> list[Url]:
         ResourceError: it cannot be asked.
     """
     found: list[Url] = []
-    for url in (Url(text.rstrip("/")) for pattern in given for text in _expanded(pattern)):
+    for url in [Url(text.rstrip("/")) for pattern in given for text in _expanded(pattern)]:
         listed = [url] if _is_tar(url.name) else [url / name for name in sorted(_listed(url)) if _is_tar(name)]
         if not listed:
             fix = "Give the URLs of the tars, such as https://host/{000..331}.tar."
@@ -266,7 +266,6 @@ def _status(error: BaseException | None) -> int | None:
 @cache
 def _connected(scheme: str, process: int) -> Any:
     """A file system for all threads of this process."""
-    fix = f"Install it: pip install {PACKAGES[scheme]}."
     try:
         import fsspec
 
@@ -278,5 +277,5 @@ def _connected(scheme: str, process: int) -> Any:
             options = {"client_kwargs": {"timeout": timeout, "headers": {"Accept-Encoding": "identity"}}}
         return fsspec.filesystem(scheme, **options)
     except ImportError as error:
-        missing = error.name or str(error)
-        raise ResourceError(f"{missing} is not installed", where=f"{scheme}://", fix=fix) from error
+        fix = f"Install it: pip install {PACKAGES[scheme]}."
+        raise ResourceError(f"what reads it is not installed ({error})", where=f"{scheme}://", fix=fix) from error

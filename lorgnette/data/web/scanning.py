@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from lorgnette.data.web.remote import NEAR, Place, Remote, Url
-from lorgnette.data.web.tar import Contents, headers, scan
+from lorgnette.data.web.tar import BLOCK, Contents, headers, scan
 from lorgnette.errors import ResourceError
 
 LEAST, MOST = 1 << 16, 1 << 23
@@ -40,9 +40,10 @@ class Headers(Remote):
         if not self._start <= start <= start + size <= self._start + len(self._data):
             if self._stop is not None and self._stop.is_set():
                 raise ResourceError("another tar ended this", where=self.path)
-            near = 0 <= start - self._start - len(self._data) < NEAR
-            self._ahead = min(2 * self._ahead, MOST) if near else LEAST
-            self._start, self._data = start, super().read(start, min(max(size, self._ahead), self.size - start))
+            first, known = start - start % BLOCK, self._start + len(self._data)
+            self._ahead = min(2 * self._ahead, MOST) if first - known < NEAR else LEAST
+            wanted = max(start + size - first, self._ahead)
+            self._start, self._data = first, super().read(first, min(wanted, self.size - first))
         return self._data[start - self._start :][:size]
 
     def contents(self) -> Contents:
