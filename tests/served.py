@@ -1,5 +1,6 @@
 """A folder behind HTTP on this machine, with ranges: what it was asked for is counted, and it can be slow or fail."""
 
+import os
 import re
 import threading
 import time
@@ -8,6 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from unittest.mock import patch
 
 
 @dataclass
@@ -92,7 +94,8 @@ def served(folder: Path) -> Iterator[Served]:
     thread.start()
     told.root = f"http://127.0.0.1:{server.server_address[1]}"
     try:
-        yield told
+        with patch.dict(os.environ, {"no_proxy": "*"}):
+            yield told
     finally:
         told.closed = True
         server.shutdown()

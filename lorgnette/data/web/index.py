@@ -24,7 +24,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from lorgnette.data.folders import SUFFIXES
-from lorgnette.data.web.remote import Place, Remote, Span, Url, is_url, sizes
+from lorgnette.data.web.remote import Ahead, Place, Remote, Span, Url, is_url, sizes
 from lorgnette.data.web.scanning import scanning
 from lorgnette.data.web.tar import BLOCK, Contents, File, Member, Reads, Skipped, key_of, too_large
 from lorgnette.errors import DataError
@@ -82,7 +82,7 @@ class Index:
         self.root, self.shards, self.skipped, self.folder = root, shards, skipped, folder
         self._samples, self._members, self._names = samples, members, names
         self._ends = list(accumulate(shard.samples for shard in shards))
-        self._file = lru_cache(maxsize=64)(File if isinstance(root, Path) else Remote)
+        self._file = lru_cache(maxsize=64)(File if isinstance(root, Path) else partial(Remote, ahead=Ahead()))
 
     def __reduce__(self) -> tuple[Any, ...]:
         """A worker maps the index again instead of getting a copy of it."""

@@ -11,12 +11,12 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from lorgnette.data.web.remote import NEAR, Place, Remote, Url
+from lorgnette.data.web.remote import MOST, NEAR, Place, Remote, Url
 from lorgnette.data.web.tar import BLOCK, Contents, headers, scan
 from lorgnette.errors import ResourceError
 
-LEAST, MOST = 1 << 16, 1 << 23
-"""Bytes of a request for headers: the first, and the largest."""
+LEAST = 1 << 16
+"""Bytes of the first request for headers, and of each after a body that was skipped."""
 _AT_ONCE = 8
 
 
@@ -30,7 +30,7 @@ class Headers(Remote):
 
     def __init__(self, path: Url, stop: threading.Event | None = None) -> None:
         super().__init__(path)
-        self._start, self._data, self._ahead, self._stop = 0, b"", LEAST // 2, stop
+        self._start, self._data, self._wanted, self._stop = 0, b"", LEAST // 2, stop
 
     def read(self, start: int, size: int) -> bytes:
         """As `Remote.read`, from what is known where that is enough."""
@@ -41,9 +41,9 @@ class Headers(Remote):
             if self._stop is not None and self._stop.is_set():
                 raise ResourceError("another tar ended this", where=self.path)
             first, known = start - start % BLOCK, self._start + len(self._data)
-            self._ahead = min(2 * self._ahead, MOST) if first - known < NEAR else LEAST
-            wanted = max(start + size - first, self._ahead)
-            self._start, self._data = first, super().read(first, min(wanted, self.size - first))
+            self._wanted = min(2 * self._wanted, MOST) if first - known < NEAR else LEAST
+            wanted = max(start + size - first, self._wanted)
+            self._start, self._data = first, self.fetch(first, min(wanted, self.size - first))
         return self._data[start - self._start :][:size]
 
     def contents(self) -> Contents:
