@@ -5,6 +5,7 @@ import pickle
 import random
 import re
 import sys
+import time
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from itertools import pairwise
@@ -358,3 +359,29 @@ def test_a_package_that_is_missing(monkeypatch: pytest.MonkeyPatch, url: str, mo
 def test_a_url_in_the_place_of_a_path(path: str) -> None:
     with pytest.raises(ConfigError, match=r"nothing is fetched.*`lorgnette data index URL --to FOLDER`, then FOLDER"):
         open_data(path)
+
+
+@pytest.mark.slow
+def test_how_fast_it_is_with_30_ms_to_every_answer(tmp_path: Path, server: Served) -> None:
+    """Prints (`-s`) documents a second and requests a document, of pictures of 23 kB."""
+    pictures = [noise(i, (400, 300)) for i in range(20)]
+    for t in range(4):
+        files = [
+            (f"{i:03d}.{kind}", pictures[i % 20] if kind == "jpg" else "a")
+            for i in range(500)
+            for kind in ("jpg", "txt")
+        ]
+        tar(server.folder / f"{t}.tar", files)
+    source, order = indexed(server, tmp_path / "index"), random.Random(0).sample(range(2000), 400)
+    server.wait, rates = 0.03, {}
+    for name, threads, numbers in (("in order", 1, range(2000)), ("1 thread", 1, order), ("2 threads", 2, order)):
+        server.asked.clear()
+        start = time.perf_counter()
+        with ThreadPoolExecutor(threads) as pool:
+            for _ in pool.map(source.__getitem__, numbers):
+                pass
+        rates[name] = len(numbers) / (time.perf_counter() - start)
+        each = len(server.gets()) / len(numbers)
+        print(f"{name}: {rates[name]:.0f} documents a second, {each:.3f} requests each")  # noqa: T201
+    assert rates["2 threads"] > 1.5 * rates["1 thread"]
+    assert rates["in order"] > 5 * rates["1 thread"]
