@@ -27,7 +27,7 @@ def index(
 
     Args:
         tars: a folder of tars, or one tar; or URLs of such (s3://, gs://, az://, hf://, https://), of which
-            `https://host/{000..331}.tar` are many. What is read from there then is what a run asks for.
+            `https://host/{000..331}.tar` are many.
         to: the folder of the index; `index` in the folder of the tars by default. Where it lies elsewhere, because that
             folder is read-only, say, give the index itself as `--data`. URLs need it.
         check: write nothing; read all headers again, and say whether they are those that were indexed.

@@ -19,6 +19,7 @@ class Served:
     Attributes:
         asked: (method, name, range) of every request.
         failing: how many of the next requests get `status`.
+        short: how many of the next parts end before they should.
         wait: seconds before each answer.
         ranges: whether it gives parts of a file.
     """
@@ -26,7 +27,8 @@ class Served:
     folder: Path
     root: str = ""
     asked: list[tuple[str, str, str]] = field(default_factory=list)
-    failing: float = 0
+    failing: int = 0
+    short: int = 0
     status: int = 503
     wait: float = 0.0
     ranges: bool = True
@@ -73,6 +75,7 @@ def served(folder: Path) -> Iterator[Served]:
             with open(path, "rb") as file:
                 file.seek(first)
                 data = file.read(last + 1 - first)
+            data, told.short = data[: -100 if told.short else None], max(0, told.short - 1)
             return self.give(206, data, {"Content-Range": f"bytes {first}-{last}/{size}"})
 
         do_HEAD = do_GET

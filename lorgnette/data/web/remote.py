@@ -102,7 +102,7 @@ def tars(given: Sequence[str]) -> list[Url]:
             fix = "Give the URLs of the tars, such as https://host/{000..331}.tar."
             raise DataError("no tar is listed there", where=url, fix=fix)
         found += listed
-    return found
+    return list(dict.fromkeys(found))
 
 
 def sizes(root: Url, names: Sequence[str]) -> dict[str, int]:
@@ -181,18 +181,26 @@ class Remote(Reads):
 
     def fetch(self, start: int, size: int) -> bytes:
         """The same, by a request."""
+
+        def asked(system: Any) -> bytes:
+            data = _ranged(system, self.path, start, start + size)
+            if len(data) < size and not self._ends(start + len(data)):
+                raise ConnectionError(f"{len(data)} of {size} bytes came")
+            return data
+
         try:
-            return _tried(self.path, lambda system: _ranged(system, self.path, start, start + size))
+            return _tried(self.path, asked)
         except ResourceError:
-            if self._ends_before(start):  # which some servers call an error
+            if self._ends(start):  # which some servers call an error
                 return b""
             raise
 
-    def _ends_before(self, start: int) -> bool:
+    def _ends(self, place: int) -> bool:
+        """Whether it has no byte from `place` on, as its server says now."""
         try:
             system = _connected(self.path.scheme, os.getpid())
             system.invalidate_cache()
-            return int(system.info(self.path.text)["size"]) <= start
+            return int(system.info(self.path.text)["size"]) <= place
         except Exception:  # as in `_tried`
             return False
 

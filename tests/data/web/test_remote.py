@@ -179,6 +179,11 @@ def test_what_fails_twice_is_tried_again(tmp_path: Path, server: Served) -> None
     assert told(source[7]) == expected
     assert len(server.gets()) == 3
     assert told(source[0]) == other
+    server.short = 1
+    assert told(source[7]) == expected
+    server.short = 10**9
+    with pytest.raises(ResourceError, match=r"00\.tar: the network does not give it .*\d+ of \d+ bytes came"):
+        source[1]
 
 
 def test_a_network_that_fails_is_no_broken_data(tmp_path: Path, server: Served) -> None:
