@@ -12,12 +12,14 @@ from lorgnette.curation.options import Options
 from lorgnette.data import pack as packing
 from lorgnette.data.named import held_out, open_source
 from lorgnette.data.web.index import beside, open_index, write_index
+from lorgnette.data.web.remote import is_url
+from lorgnette.data.web.remote import tars as named
 from lorgnette.errors import ConfigError, DataError, ResourceError
 from lorgnette.folders import write_text
 
 
 def index(
-    tars: tyro.conf.Positional[Path],
+    tars: tyro.conf.Positional[tuple[str, ...]],
     /,
     *,
     to: Path | None = None,
@@ -26,20 +28,24 @@ def index(
     """Reads the headers of tars once, so that every `--data` can read their samples in any order, at once.
 
     Args:
-        tars: a folder of tars, or one tar.
+        tars: a folder of tars, or one tar; or URLs of such (s3://, gs://, az://, hf://, https://), of which
+            `https://host/{000..331}.tar` are many.
         to: the folder of the index; `index` in the folder of the tars by default. Where it lies elsewhere, because that
-            folder is read-only, say, give the index itself as `--data`.
+            folder is read-only, say, give the index itself as `--data`. URLs need it.
         check: write nothing; read all headers again, and say whether they are those that were indexed.
     """
-    folder = to or beside(tars)
+    remote = any(map(is_url, tars))
+    if remote and to is None:
+        raise ConfigError("an index lies on a disk, not behind a URL", where=tars[0], fix="Give --to FOLDER.")
+    if len(tars) != 1 and not remote:
+        raise ConfigError(f"{len(tars)} paths", where="index", fix="Give the folder of the tars, or one tar.")
+    folder = to or beside(Path(tars[0]))
     if check:
         found = open_index(folder)
         found.verify()
         print(f"{len(found.shards):,} tars are as they were when they were indexed.")
         return
-    paths = sorted(tars.glob("*.tar")) if tars.is_dir() else [tars]
-    if not paths:
-        raise DataError("a folder without tars", where=tars, fix="Their names end in .tar.")
+    paths = named(tars) if remote else _files(Path(tars[0]))
     try:
         found = write_index(track(paths, "Reading headers", console=Console(stderr=True), transient=True), folder)
     except PermissionError as error:
@@ -50,6 +56,13 @@ def index(
     print(f"{len(found):,} samples of {members:,} members in {len(found.shards):,} tars. The index is in {folder}.")
     for reason, (count, first) in found.skipped.items():
         print(f"  left out: {count:,} members {reason}, such as {first}")
+
+
+def _files(tars: Path) -> list[Path]:
+    paths = sorted(tars.glob("*.tar")) if tars.is_dir() else [tars]
+    if not paths:
+        raise DataError("a folder without tars", where=tars, fix="Their names end in .tar.")
+    return paths
 
 
 def pack(

@@ -110,12 +110,16 @@ def open_source(path: str | Path) -> Source:
         DataError, ResourceError: as the readers say.
         ConfigError: it is an address or a command.
     """
-    if re.match(r"pipe:|[A-Za-z][A-Za-z0-9+.-]+://", str(path)):
-        fix = "Give the path of a file or folder on this machine."
+    if re.match(r"pipe:|([A-Za-z][A-Za-z0-9+.-]+::?)+//?", str(path)):
+        fix = (
+            "Give a path. Tars behind a URL are read by an index: `lorgnette data index URL --to FOLDER`, then FOLDER."
+        )
         raise ConfigError("nothing is fetched and no command is run", where=path, fix=fix)
     path = Path(path)
     source: Source = open_pages(path) or open_arrow(path) or open_pictures(path)
     if isinstance(source, (TarPairs, TarPages, TarDocuments)):
+        if not isinstance(source.index.root, Path):
+            log.warning("%s: its tars are read from %s", path, source.index.root)
         for reason, (count, first) in source.index.skipped.items():
             log.warning("%s: left %d members %s, such as %s", path, count, reason, first)
     return source

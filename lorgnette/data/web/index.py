@@ -12,10 +12,10 @@ a sample 17 and its names: an index of a million captioned pictures has about 90
 
 import json
 from bisect import bisect_right
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from io import BufferedWriter, BytesIO
 from itertools import accumulate
 from pathlib import Path, PurePosixPath
@@ -24,7 +24,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from lorgnette.data.folders import SUFFIXES
-from lorgnette.data.web.tar import BLOCK, Contents, File, Member, Skipped, scan, too_large
+from lorgnette.data.web.remote import Ahead, Place, Remote, Span, Url, is_url, sizes
+from lorgnette.data.web.scanning import scanning
+from lorgnette.data.web.tar import BLOCK, Contents, File, Member, Reads, Skipped, key_of, too_large
 from lorgnette.errors import DataError
 from lorgnette.folders import replaced
 
@@ -60,7 +62,7 @@ class Index:
     """The samples of tars by number.
 
     Args:
-        root: what the tars' names start from.
+        root: what the tars' names start from, a folder or a URL.
         shards: the tars.
         samples, members, names: as the module says.
         skipped: what was left where it is.
@@ -69,7 +71,7 @@ class Index:
 
     def __init__(
         self,
-        root: Path,
+        root: Place,
         shards: list[Shard],
         samples: np.ndarray,
         members: np.ndarray,
@@ -80,18 +82,18 @@ class Index:
         self.root, self.shards, self.skipped, self.folder = root, shards, skipped, folder
         self._samples, self._members, self._names = samples, members, names
         self._ends = list(accumulate(shard.samples for shard in shards))
-        self._file = lru_cache(maxsize=64)(File)
+        self._file = lru_cache(maxsize=64)(File if isinstance(root, Path) else partial(Remote, ahead=Ahead()))
 
     def __reduce__(self) -> tuple[Any, ...]:
         """A worker maps the index again instead of getting a copy of it."""
         if self.folder is not None:
-            return open_index, (self.folder,)
+            return open_index, (self.folder, isinstance(self.root, Path))
         return Index, (self.root, self.shards, self._samples, self._members, self._names, self.skipped)
 
     def __len__(self) -> int:
         return len(self._samples)
 
-    def path(self, tar: int) -> Path:
+    def path(self, tar: int) -> Place:
         """Of a tar, by its number."""
         return self.root / self.shards[tar].name
 
@@ -130,29 +132,38 @@ class Index:
         member = sample.members.get(name[len(key) + 1 :].lower())
         return member if member is not None and member.name == name else None
 
-    def read(self, tar: int, member: Member) -> bytes:
-        """The bytes of a member.
+    def read(self, tar: int, member: Member, file: Reads | None = None) -> bytes:
+        """The bytes of a member, from the tar or from what `file` has of it.
 
         Raises:
             DataError: the tar was cut short, replaced or taken away since it was indexed; or the index, which may be of
                 before there was such a limit, has a member that is too large.
+            ResourceError: the network does not give it.
         """
         if problem := too_large(member.name, member.size):
             raise DataError(problem, where=self.path(tar), field=member.name, fix="Leave it out, or divide it.")
-        data: bytes = self._file(self.path(tar)).member(member)
+        data: bytes = (file or self._file(self.path(tar))).member(member)
         return data
+
+    def reader(self, tar: int, members: Iterable[Member]) -> Callable[[Member], bytes]:
+        """What reads `members` of a tar, and others: behind a URL those that lie side by side in one request."""
+        if isinstance(self.root, Path):
+            return partial(self.read, tar)
+        few = [member for member in members if not too_large(member.name, member.size)]
+        return partial(self.read, tar, file=Span(self._file(self.path(tar)), few))
 
     def holding(self, what: int) -> np.ndarray:
         """The numbers of the samples that hold `JSON`, `TEXT` or `PICTURE`."""
         return np.flatnonzero(self._samples["holds"] & what)
 
     def check(self) -> None:
-        """Whether the tars are those that were indexed, by their sizes and by their first and last headers.
+        """Whether the tars are those that were indexed, by their sizes and, on disks, their first and last headers.
 
         Raises:
             DataError: some are not; the message names the first and says how many.
         """
-        wrong = [told for number, shard in enumerate(self.shards) if (told := self._against(number, shard))]
+        known = sizes(self.root, [s.name for s in self.shards]) if isinstance(self.root, Url) else {}
+        wrong = [told for number, shard in enumerate(self.shards) if (told := self._against(number, shard, known))]
         if wrong:
             number, problem = wrong[0]
             more = f" ({len(wrong)} of {len(self.shards)} tars are not as they were)" if len(wrong) > 1 else ""
@@ -165,20 +176,21 @@ class Index:
         Raises:
             DataError: a tar is damaged, or not the one that was indexed.
         """
-        for number, shard in enumerate(self.shards):
-            if scan(self.path(number)).digest != shard.headers:
-                raise DataError("another tar than the one that was indexed", where=self.path(number), fix=_ANEW)
+        with scanning(map(self.path, range(len(self.shards)))) as scans:
+            for shard, (path, contents) in zip(self.shards, scans, strict=True):
+                if contents().digest != shard.headers:
+                    raise DataError("another tar than the one that was indexed", where=path, fix=_ANEW)
 
-    def _against(self, number: int, shard: Shard) -> tuple[int, str] | None:
+    def _against(self, number: int, shard: Shard, known: dict[str, int]) -> tuple[int, str] | None:
         path = self.path(number)
         try:
-            size = path.stat().st_size
-        except OSError:
+            size = path.stat().st_size if isinstance(path, Path) else known[shard.name]
+        except (OSError, KeyError):
             return number, "it was indexed and cannot be read any more"
         if size != shard.bytes:
             kind = "cut short" if size < shard.bytes else "replaced or continued"
             return number, f"{kind}: {size:,} bytes, and {shard.bytes:,} when it was indexed"
-        if shard.samples:
+        if shard.samples and isinstance(path, Path):
             end = self._ends[number]
             file = File(path)
             for i in (end - shard.samples, end - 1):
@@ -204,12 +216,6 @@ class Index:
         return (int(ends[i - 1]) if i else 0), int(ends[i])
 
 
-def key_of(name: str) -> str:
-    """`a/b.tar/000.seg.png` -> `a/b.tar/000`."""
-    folder, _, last = name.rpartition("/")
-    return f"{folder}/{last.partition('.')[0]}" if folder else last.partition(".")[0]
-
-
 def index(paths: Iterable[Path]) -> Index:
     """An index that is in memory only, of tars of one folder.
 
@@ -223,7 +229,7 @@ def index(paths: Iterable[Path]) -> Index:
     return Index(root, shards, *arrays, skipped)
 
 
-def write_index(paths: Iterable[Path], folder: Path) -> Index:
+def write_index(paths: Iterable[Place], folder: Path) -> Index:
     """Writes the index of the tars into `folder`, replacing one that is there once the new one is complete.
 
     Raises:
@@ -235,8 +241,9 @@ def write_index(paths: Iterable[Path], folder: Path) -> Index:
         with ExitStack() as stack:
             files = [stack.enter_context(open(new / f"{name}.bin", "wb")) for name in ("samples", "members", "names")]
             root, shards, skipped = _scan(paths, *files)
-        root, here = root.resolve(), folder.resolve()
-        told = str(Path(*[".."] * len(here.relative_to(root).parts))) if here.is_relative_to(root) else str(root)
+        told, here = str(root.resolve() if isinstance(root, Path) else root), folder.resolve()
+        if isinstance(root, Path) and here.is_relative_to(told):
+            told = str(Path(*[".."] * len(here.relative_to(told).parts)))
         manifest = {"format": _FORMAT, "root": told, "tars": [asdict(shard) for shard in shards], "skipped": skipped}
         (new / MANIFEST).write_text(json.dumps(manifest, indent=1) + "\n", "utf-8")
     return open_index(folder)
@@ -252,11 +259,12 @@ def is_index(folder: Path) -> bool:
     return (folder / MANIFEST).is_file() and (folder / "members.bin").is_file()
 
 
-def open_index(folder: Path) -> Index:
+def open_index(folder: Path, check: bool = True) -> Index:
     """Maps the index that lies in `folder`, and makes sure that it fits its tars (`Index.check`).
 
     Raises:
         DataError: it is damaged, or a tar is missing, was cut short or replaced.
+        ConfigError, ResourceError: its tars lie where none are read, or cannot be reached.
     """
     try:
         manifest = json.loads((folder / MANIFEST).read_bytes())
@@ -268,7 +276,7 @@ def open_index(folder: Path) -> Index:
         samples, members = (
             np.memmap(folder / f"{n}.bin", k, "r") for n, k in (("samples", SAMPLE), ("members", MEMBER))
         )
-        root = folder / manifest["root"]
+        root = Url(manifest["root"]) if is_url(manifest["root"]) else folder / manifest["root"]
         whole = (
             sum(shard.samples for shard in shards) == len(samples)
             and sum(shard.members for shard in shards) == len(members) == samples["members"][-1]
@@ -280,28 +288,30 @@ def open_index(folder: Path) -> Index:
     if not whole or outside:
         raise DataError("a damaged index: its parts do not fit together", where=folder, fix=_ANEW)
     opened = Index(root, shards, samples, members, names, skipped, folder)
-    opened.check()
+    if check:
+        opened.check()
     return opened
 
 
-def _scan(paths: Iterable[Path], samples: _Out, members: _Out, names: _Out) -> tuple[Path, list[Shard], Skipped]:
+def _scan(paths: Iterable[Place], samples: _Out, members: _Out, names: _Out) -> tuple[Place, list[Shard], Skipped]:
     """Writes the rows tar by tar; the tars' common folder, the tars, and what was skipped."""
     shards: list[Shard] = []
     skipped: Skipped = {}
     wrong: list[DataError] = []
     ends = [0, 0]
-    roots: list[Path] = []
-    for path in paths:
-        try:
-            contents = scan(path)
-        except DataError as error:
-            wrong.append(error)
-            continue
-        roots.append(path.parent)
-        for reason, (count, first) in contents.skipped.items():
-            before, named = skipped.get(reason, (0, f"{path.name}: {first}"))
-            skipped[reason] = (before + count, named)
-        shards.append(_rows(path, contents, ends, samples, members, names))
+    roots: list[Place] = []
+    with scanning(paths) as scans:
+        for path, result in scans:
+            try:
+                contents = result()
+            except DataError as error:
+                wrong.append(error)
+                continue
+            roots.append(path.parent)
+            for reason, (count, first) in contents.skipped.items():
+                before, named = skipped.get(reason, (0, f"{path.name}: {first}"))
+                skipped[reason] = (before + count, named)
+            shards.append(_rows(path, contents, ends, samples, members, names))
     if wrong:
         one = wrong[0]
         more = f" (and {len(wrong) - 1} more tars are broken)" if len(wrong) > 1 else ""
@@ -314,7 +324,7 @@ def _scan(paths: Iterable[Path], samples: _Out, members: _Out, names: _Out) -> t
     return roots[0], shards, skipped
 
 
-def _rows(path: Path, contents: Contents, ends: list[int], samples: _Out, members: _Out, names: _Out) -> Shard:
+def _rows(path: Place, contents: Contents, ends: list[int], samples: _Out, members: _Out, names: _Out) -> Shard:
     groups: dict[str, list[Member]] = {}
     for member in contents.members:
         groups.setdefault(key_of(member.name), []).append(member)

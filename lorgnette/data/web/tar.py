@@ -11,7 +11,7 @@ import tarfile
 import zlib
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from lorgnette.data.folders import SUFFIXES
 from lorgnette.errors import DataError
@@ -72,30 +72,43 @@ def scan(path: Path) -> Contents:
         DataError: the tar is missing, compressed, damaged or cut short, or a member stands twice; the message names the
             tar and the member.
     """
-    seen: set[str] = set()
-    last, end = "its beginning", 0
     file = File(path)
     try:
-        contents = Contents(os.stat(path).st_size)
-        with tarfile.open(path, "r:") as tar:
+        with open(path, "rb") as stream:
+            return headers(file, os.stat(path).st_size, stream)
+    except OSError as error:
+        raise DataError(f"cannot be read ({error.strerror})", where=path, fix="Check the path.") from None
+
+
+def headers(file: "Reads", size: int, stream: Any) -> Contents:
+    """What `scan` says, of a tar wherever it lies.
+
+    Args:
+        file: reads single headers.
+        size: its bytes.
+        stream: its content, for `tarfile`.
+    """
+    seen: set[str] = set()
+    last, end = "its beginning", 0
+    contents = Contents(size)
+    try:
+        with tarfile.open(fileobj=stream, mode="r:") as tar:
             for member in tar:
                 if not member.isdir():
                     _add(contents, file, member, seen)
                 last, end = member.name, max(end, member.offset_data + -(-member.size // BLOCK) * BLOCK)
     except tarfile.TarError as error:
         fix = f"{_AGAIN} A compressed tar has no random access: decompress it first."
-        raise DataError(f"no tar, or a damaged one ({error})", where=path, fix=fix) from None
-    except OSError as error:
-        raise DataError(f"cannot be read ({error.strerror})", where=path, fix="Check the path.") from None
+        raise DataError(f"no tar, or a damaged one ({error})", where=file.path, fix=fix) from None
     # tarfile takes a damaged header for the end, and a missing end for one.
     mark = file.read(end, BLOCK)
     if mark.count(0) != BLOCK:
         problem = f"cut short or damaged after {last}: {'the next header' if mark else 'its end mark'} is not there"
-        raise DataError(problem, where=path, fix=_AGAIN)
+        raise DataError(problem, where=file.path, fix=_AGAIN)
     return contents
 
 
-def _add(contents: Contents, file: "File", member: tarfile.TarInfo, seen: set[str]) -> None:
+def _add(contents: Contents, file: "Reads", member: tarfile.TarInfo, seen: set[str]) -> None:
     name = PurePosixPath(member.name)
     if reason := _against(name, member):
         count, first = contents.skipped.get(reason, (0, ascii(member.name)[1:-1]))
@@ -123,13 +136,43 @@ def _against(name: PurePosixPath, member: tarfile.TarInfo) -> str:
     return too_large(str(name), member.size)
 
 
+def key_of(name: str) -> str:
+    """`a/b.tar/000.seg.png` -> `a/b.tar/000`."""
+    folder, _, last = name.rpartition("/")
+    return f"{folder}/{last.partition('.')[0]}" if folder else last.partition(".")[0]
+
+
 def too_large(name: str, size: int) -> str:
     """Why a member of that size is not read; "" for one that is."""
     largest = next((most for kind, most in LARGEST_OF.items() if name.lower().endswith(kind)), LARGEST)
     return f"of more than {largest:,} bytes" if size > largest else ""
 
 
-class File:
+class Reads:
+    """What reads a tar at any place, and so its members; `path` names it."""
+
+    path: object
+
+    def read(self, start: int, size: int) -> bytes:
+        """Up to `size` bytes from `start`; fewer where the tar ends."""
+        raise NotImplementedError
+
+    def member(self, member: Member) -> bytes:
+        """Its bytes.
+
+        Raises:
+            DataError: it is not there any more, or another file was put in the place of this one.
+        """
+        data = self.read(member.start - BLOCK, BLOCK + member.size)
+        if len(data) != BLOCK + member.size:
+            raise DataError("cut short since it was opened", where=self.path, field=member.name, fix=_AGAIN)
+        if zlib.crc32(data[:BLOCK]) != member.check:
+            fix = "Copy the one that was indexed again, or run `lorgnette data index` again."
+            raise DataError("another tar than the one that was indexed", where=self.path, field=member.name, fix=fix)
+        return data[BLOCK:]
+
+
+class File(Reads):
     """A file that any number of threads read at any place; it is closed with its last reader."""
 
     def __init__(self, path: Path) -> None:
@@ -149,17 +192,3 @@ class File:
         while data and len(data) < size and (more := os.pread(self._descriptor, size - len(data), start + len(data))):
             data += more
         return data
-
-    def member(self, member: Member) -> bytes:
-        """Its bytes.
-
-        Raises:
-            DataError: it is not there any more, or another file was put in the place of this one.
-        """
-        data = self.read(member.start - BLOCK, BLOCK + member.size)
-        if len(data) != BLOCK + member.size:
-            raise DataError("cut short since it was opened", where=self.path, field=member.name, fix=_AGAIN)
-        if zlib.crc32(data[:BLOCK]) != member.check:
-            fix = "Copy the one that was indexed again, or run `lorgnette data index` again."
-            raise DataError("another tar than the one that was indexed", where=self.path, field=member.name, fix=fix)
-        return data[BLOCK:]

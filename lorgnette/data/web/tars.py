@@ -11,7 +11,7 @@ of its name in the folder of the JSON, or that of `KEY.` and its name. What is w
 asked for, so that a run counts it and goes on.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -78,18 +78,19 @@ class TarPairs:
             problem = f"{len(pictures) or 'no'} pictures beside it, where one is read"
             raise DataError(problem, where=path, field=texts[0].name, fix="Give every sample one picture.")
         caption, meta = "", {}
+        read = self.index.reader(sample.tar, [*texts, *pictures])
         for member in texts:  # .json before .txt, which has the last word
             where = f"{path}: {member.name}"
             if member.name.lower().endswith("json"):
-                meta = _json(self.index, sample)
+                meta = _json(self.index, sample, read)
                 caption = _caption(meta)
             else:
-                caption = _decoded(self.index.read(sample.tar, member), where)
+                caption = _decoded(read(member), where)
         if not caption.strip():
             fix = "Write the caption, in the JSON as 'caption' or 'text', or leave the sample out."
             raise DataError("no caption", where=path, field=texts[0].name, fix=fix)
         told = {field: value for field, value in meta.items() if field not in ("caption", "text", "key")}
-        shown = self.index.read(sample.tar, pictures[0])
+        shown = read(pictures[0])
         caption = clean(caption, f"{path}: {texts[-1].name}", "caption")
         return captioned(shown, caption, key=f"{path.name}/{sample.key}", meta=told)
 
@@ -123,19 +124,21 @@ class TarPages:
         """
         sample = self.index.sample(int(self.records[i]))
         path, record = self.index.path(sample.tar), sample.members["json"]
+        beside = [member for member in sample.members.values() if member.name.lower().endswith((*SUFFIXES, ".json"))]
+        read = self.index.reader(sample.tar, beside)
 
         def find(wanted: str) -> Image | Left:
             if "://" in wanted:
                 return Left(wanted, REMOTE)
-            beside = str(PurePosixPath(record.name).parent / wanted)
-            for name in (beside, f"{sample.key}.{wanted}"):
+            neighbour = str(PurePosixPath(record.name).parent / wanted)
+            for name in (neighbour, f"{sample.key}.{wanted}"):
                 if (member := self.index.find(sample.tar, name)) is not None:
                     shown = member.name.lower().endswith(SUFFIXES)
-                    return Image(self.index.read(sample.tar, member)) if shown else Left(wanted, FORMAT)
+                    return Image(read(member)) if shown else Left(wanted, FORMAT)
             return Left(wanted, MISSING)
 
         where = f"{path}: {record.name}"
-        return page(_json(self.index, sample), f"{path.name}/{sample.key}", where, find, self.matching)
+        return page(_json(self.index, sample, read), f"{path.name}/{sample.key}", where, find, self.matching)
 
 
 class TarDocuments:
@@ -151,14 +154,15 @@ class TarDocuments:
     def __getitem__(self, i: int, /) -> Document:
         sample = self.index.sample(int(self.records[i]))
         where = f"{self.index.path(sample.tar)}: {sample.members['json'].name}"
+        read = self.index.reader(sample.tar, sample.members.values())
 
-        def read(name: str) -> bytes:
+        def file(name: str) -> bytes:
             member = self.index.find(sample.tar, f"{sample.key}.{name}")
             if member is None or not member.name.lower().endswith((*SUFFIXES, *CLIPS)):
                 raise DataError(f"no picture or clip {name}", where=where, fix="Pack the documents again.")
-            return self.index.read(sample.tar, member)
+            return read(member)
 
-        return restored(_json(self.index, sample), where, read)
+        return restored(_json(self.index, sample, read), where, file)
 
     def told(self, i: int) -> dict[str, Any]:
         """What is written about the i-th document; no picture is read."""
@@ -166,9 +170,9 @@ class TarDocuments:
         return found if isinstance(found, dict) else {}
 
 
-def _json(index: Index, sample: Sample) -> dict[str, Any]:
+def _json(index: Index, sample: Sample, read: Callable[[Member], bytes] | None = None) -> dict[str, Any]:
     member: Member = sample.members["json"]
-    return parse(index.read(sample.tar, member), f"{index.path(sample.tar)}: {member.name}")
+    return parse(read(member) if read else index.read(sample.tar, member), f"{index.path(sample.tar)}: {member.name}")
 
 
 def _caption(values: dict[str, Any]) -> str:
