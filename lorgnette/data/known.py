@@ -46,7 +46,7 @@ if sys.platform != "win32":
 
 log = logging.getLogger("lorgnette")
 LEAST = 500
-"""Documents of a data set of which anything is kept: fewer are opened in seconds."""
+"""Documents of a data set of which anything is kept: fewer photographs of 640x480 take a core two seconds."""
 VERSION = 1
 """To be raised with every change of what a fingerprint is, or of how pictures and clips are decoded."""
 
@@ -93,9 +93,8 @@ class Known:
             return self._picture(shown.source, shown.digest, shown)
         if isinstance(shown.source, (str, Path)):
             check_file(shown.source)
-            with open(shown.source, "rb") as file:
-                data = file.read(_MOST_BYTES + 1)
-            if len(data) <= _MOST_BYTES:
+            if os.path.getsize(shown.source) <= _MOST_BYTES:
+                data = Path(shown.source).read_bytes()
                 return self._picture(data, hashlib.sha256(data).hexdigest(), shown)
         return fingerprint(shown)
 

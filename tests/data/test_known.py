@@ -7,6 +7,8 @@ import json
 import multiprocessing
 import os
 import signal
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -470,3 +472,12 @@ def _lock(table: Path) -> Path:
     place = known._place((str(table),))
     assert place is not None
     return place.with_suffix(".lock")
+
+
+def test_the_benchmark() -> None:
+    script = Path(__file__).parents[2] / "benchmarks" / "opening.py"
+    command = [sys.executable, str(script), "--pictures", "40", "--processes", "2", "--repeats", "1"]
+    ran = subprocess.run(command, capture_output=True, text=True, timeout=240)
+    assert ran.returncode == 0, ran.stderr
+    told = json.loads(ran.stdout.splitlines()[-1])
+    assert [*told][2:] == [f"{name} of {number}" for number in (1, 2) for name in ("unknown", "first", "next")]
