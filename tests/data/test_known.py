@@ -25,8 +25,11 @@ from lorgnette.data.check import Report, check
 from lorgnette.data.files import open_pictures
 from lorgnette.data.known import Known
 from lorgnette.data.named import open_data
-from lorgnette.document import Image
+from lorgnette.data.source import Subset
+from lorgnette.data.split import apart
+from lorgnette.document import Image, Video
 from lorgnette.errors import DataError
+from lorgnette.teach import gather
 
 COUNT = 40
 
@@ -357,6 +360,45 @@ def test_clips(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.L
     same(table, caplog)
 
 
+def test_a_clip_that_changes_while_it_is_decoded_is_not_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def save(path: Path, seed: int) -> None:
+        first, *others = (photo(seed + k) for k in range(5))
+        first.save(path, save_all=True, append_images=others, duration=200)
+
+    frames = videos.frames
+
+    def changing(source: Any, **options: Any) -> list[PIL.Image.Image]:
+        found = frames(source, **options)
+        save(tmp_path / "a.gif", 50)
+        return found
+
+    save(tmp_path / "a.gif", 0)
+    with Known(tmp_path, documents=COUNT) as some:
+        with monkeypatch.context() as patch:
+            patch.setattr(videos, "frames", changing)
+            some.look(Video(tmp_path / "a.gif"))
+        found, plain = some.look(Video(tmp_path / "a.gif")), duplicates.fingerprint(Video(tmp_path / "a.gif"))
+        assert (found.content, found.pixels) == (plain.content, plain.pixels)
+        save(tmp_path / "a.gif", 0)
+        found, plain = some.look(Video(tmp_path / "a.gif")), duplicates.fingerprint(Video(tmp_path / "a.gif"))
+        assert (found.content, found.pixels) == (plain.content, plain.pixels)
+
+
+def test_questions_apart_from_captions_and_teaching_are_known_too(table: Path, decoded: list[str]) -> None:
+    source = open_pictures(table)
+    held_out, asked = Subset(source, range(9, 15)), Subset(source, [*range(7), *range(9, COUNT)])
+    first = apart(asked, [held_out], str(table), "emoji")
+    assert decoded
+    parts = gather(table, lambda text: None, names_are_captions=False)
+    decoded.clear()
+    assert apart(asked, [held_out], str(table), "emoji").indices == first.indices == apart(asked, [held_out]).indices
+    assert len(decoded) == len(set(decoded)) == COUNT - 2, "without a name nothing is kept"
+    decoded.clear()
+    again = gather(table, lambda text: None, names_are_captions=False)
+    assert [d.key for d in again.training] == [d.key for d in parts.training]
+    assert decoded == []
+
+
 def test_what_was_found_before_an_interruption_is_kept(
     table: Path, cache: Path, decoded: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -440,6 +482,17 @@ def test_a_process_that_gives_no_sign_of_life_holds_nobody_up_for_long(
     assert "waiting for another process" in caplog.text
     assert len(decoded) == COUNT - 1
     assert kept(cache) == COUNT
+
+
+def test_what_was_written_since_the_beginning_is_read_and_the_lock_given_back(table: Path, decoded: list[str]) -> None:
+    source = open_pictures(table)
+    with Known(table, documents=len(source)) as late:
+        division(table)
+        decoded.clear()
+        late.look(source[0].images[0])
+        os.close(hold(_lock(table)))
+        check(source, known=late)
+    assert decoded == []
 
 
 def test_whoever_waited_for_a_process_that_could_not_write_decodes(
