@@ -1,4 +1,7 @@
-"""Folders that are replaced as a whole: a reader, or a run that was killed, finds the old one or the new one."""
+"""Folders that are replaced as a whole: a reader, or a run that was killed, finds the old one or the new one.
+
+Also where the one lies whose contents can be made again.
+"""
 
 import errno
 import json
@@ -14,6 +17,11 @@ from safetensors import SafetensorError
 from lorgnette.errors import CheckpointError, ResourceError
 
 FULL = (errno.ENOSPC, errno.EDQUOT)
+
+
+def cache() -> Path:
+    """The folder of what was worked out once and can be again: `$LORGNETTE_CACHE`, else `~/.cache/lorgnette`."""
+    return Path(os.environ.get("LORGNETTE_CACHE") or Path.home() / ".cache" / "lorgnette")
 
 
 @contextmanager

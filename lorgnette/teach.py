@@ -21,6 +21,7 @@ from PIL.Image import Resampling
 from lorgnette.asking import program, screen
 from lorgnette.data.augment import Augmented
 from lorgnette.data.files import open_pictures
+from lorgnette.data.known import Known
 from lorgnette.data.split import Readable, divide
 from lorgnette.document import Document, Image, Video
 from lorgnette.errors import ConfigError, DataError
@@ -159,7 +160,8 @@ def gather(data: Path, tell: Callable[[str], None], *, names_are_captions: bool)
         if isinstance((document := read[i]).parts[0], Video):
             fix = "`lorgnette.data.files.open_pictures` reads clips for systems that take them."
             raise DataError("a clip, and this teaches pictures only", where=document.key, fix=fix)
-    source = Readable(read)
+    with Known(data, documents=len(read)) as known:
+        source = Readable(read, known)
     tell(str(source.report))
     if (distinct := len(set(source.clusters.tolist()))) < LEAST:
         torn = f", and {len(source.report.broken)} cannot be read" if source.report.broken else ""

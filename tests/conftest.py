@@ -1,6 +1,7 @@
 """What all tests share: nothing is downloaded, one thread is enough, slow tests run when asked for."""
 
 import os
+from collections.abc import Iterator
 
 import pytest
 
@@ -17,3 +18,12 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         for item in items:
             if "slow" in item.keywords:
                 item.add_marker(pytest.mark.skip(reason="slow: --run-slow"))
+
+
+@pytest.fixture(autouse=True, scope="session")
+def fingerprints_aside(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """What is known of pictures is kept apart from the user's; converted language models are worth sharing."""
+    folder = tmp_path_factory.mktemp("cache")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("lorgnette.data.known.cache", lambda: folder)
+        yield

@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Int64
 
-from lorgnette.data.duplicates import Fingerprint, cluster, fingerprints, join
+from lorgnette.data.duplicates import Fingerprint, cluster, fingerprint, fingerprints, join
+from lorgnette.data.known import Known
 from lorgnette.data.source import Source
 from lorgnette.document import Document, Image, Video
 from lorgnette.errors import DataError
@@ -77,14 +78,22 @@ class Report:
         return "\n".join(lines)
 
 
-def check(source: Source, *, threads: int | None = None, progress: Callable[[int, int], None] | None = None) -> Report:
+def check(
+    source: Source,
+    *,
+    threads: int | None = None,
+    progress: Callable[[int, int], None] | None = None,
+    known: Known | None = None,
+) -> Report:
     """Opens every picture of the source once, and four frames of every clip.
 
     Args:
         source: the documents; one picture shown by several is opened once.
         threads: how many pictures are decoded at a time; by default a thread for each core, and 8 at most.
         progress: told how many documents of how many are done, from time to time.
+        known: what is known of the pictures already: these are read, and not decoded. What is found is saved in it.
     """
+    look = known.look if known else fingerprint
     found: dict[str, int] = {}
     prints: list[Fingerprint | DataError] = []
     shown: list[list[int]] = []
@@ -116,9 +125,11 @@ def check(source: Source, *, threads: int | None = None, progress: Callable[[int
                 questions += bool(targets.answers)
                 texts.update(targets.answers or targets.references)
                 labels.update([targets.label] if targets.label is not None else [])
-        prints += fingerprints(fresh, threads=threads)
+        prints += fingerprints(fresh, threads=threads, look=look)
         if progress:
             progress(numbers.stop, len(source))
+    if known:
+        known.save()
     good = [None if isinstance(one, DataError) else one for one in prints]
     bad = {
         i: next((str(prints[p]) for p in pictures if good[p] is None), "") for i, pictures in enumerate(shown)

@@ -13,7 +13,7 @@ rely on. Crops, mirror images and nearest-neighbour scaling are not recognised.
 
 import hashlib
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import pairwise
@@ -40,12 +40,14 @@ class Fingerprint:
         pixels: SHA-256 of the decoded RGB and its size.
         signature: luma and chroma on coarse grids.
         size: width and height in pixels.
+        flat: whether it is of one colour throughout.
     """
 
     content: str
     pixels: str
     signature: UInt8[np.ndarray, " 288"]
     size: tuple[int, int]
+    flat: bool
 
 
 def fingerprint(shown: Image | Video, picture: PIL.Image.Image | None = None) -> Fingerprint:
@@ -59,8 +61,13 @@ def fingerprint(shown: Image | Video, picture: PIL.Image.Image | None = None) ->
         ResourceError: a video file, and PyAV is not installed.
     """
     picture = picture or still(shown)
+    return measured(shown.digest, picture)
+
+
+def measured(content: str, picture: PIL.Image.Image) -> Fingerprint:
+    """The fingerprint of a decoded picture, of which `content` is known already."""
     pixels = hashlib.sha256(repr(picture.size).encode() + picture.tobytes()).hexdigest()
-    return Fingerprint(shown.digest, pixels, signature(picture), picture.size)
+    return Fingerprint(content, pixels, signature(picture), picture.size, picture.getcolors(1) is not None)
 
 
 def still(shown: Image | Video) -> PIL.Image.Image:
@@ -88,12 +95,17 @@ def signature(picture: PIL.Image.Image) -> UInt8[np.ndarray, " 288"]:
     return np.concatenate([np.asarray(luma).ravel(), np.asarray(chroma)[..., 1:].ravel()])
 
 
-def fingerprints(images: Sequence[Image | Video], *, threads: int | None = None) -> list[Fingerprint | DataError]:
+def fingerprints(
+    images: Sequence[Image | Video],
+    *,
+    threads: int | None = None,
+    look: Callable[[Image | Video], Fingerprint] = fingerprint,
+) -> list[Fingerprint | DataError]:
     """All of them, in order, with the error in place of a picture that cannot be read."""
 
     def attempt(image: Image | Video) -> Fingerprint | DataError:
         try:
-            return fingerprint(image)
+            return look(image)
         except DataError as error:
             return error
 

@@ -8,6 +8,7 @@ from lorgnette.data.arrow import open_arrow
 from lorgnette.data.easy_vqa import EasyVQA, EasyVQACaptions
 from lorgnette.data.emoji import LOCALES, TEST_STYLES, VALIDATION_STYLES, Emoji
 from lorgnette.data.files import open_pictures
+from lorgnette.data.known import Known
 from lorgnette.data.large import HELD_OUT, MOST_OPENED, curated, hashed, stated
 from lorgnette.data.scenes import FAMILIES, VQA, open_scenes
 from lorgnette.data.source import Source, Subset
@@ -75,10 +76,11 @@ def open_data(name: str) -> tuple[Source, Source, Source]:
             log.warning(TOO_LARGE, len(source), MOST_OPENED, 100 * HELD_OUT, name)
             split = hashed(source)
         return split.train, split.validation, split.test
-    if isinstance(source, Pages):
-        source = kept = Kept(source)
-        log.warning("%s", kept.report)
-    readable = Readable(source)
+    with Known(name, documents=len(source)) as known:
+        if isinstance(source, Pages):
+            source = kept = Kept(source, known=known)
+            log.warning("%s", kept.report)
+        readable = Readable(source, known)
     if broken := readable.report.broken:
         first = f"the first is {broken[0].key}: {broken[0].problem}"
         log.warning("left out %d of %d documents with a broken picture or clip; %s", len(broken), len(source), first)

@@ -17,6 +17,7 @@ from jaxtyping import Int64
 
 from lorgnette.data.check import check
 from lorgnette.data.duplicates import join
+from lorgnette.data.known import Known
 from lorgnette.data.source import Concat, Source, Subset
 from lorgnette.document import Document, Targets, Text
 from lorgnette.errors import ConfigError, DataError
@@ -40,6 +41,7 @@ class Readable:
 
     Args:
         source: every picture of it is opened once.
+        known: what an earlier opening found, as `check` has it.
 
     Attributes:
         report: what was found.
@@ -49,8 +51,8 @@ class Readable:
         DataError: more than `MOST_BROKEN` of the documents have a broken picture or clip.
     """
 
-    def __init__(self, source: Source) -> None:
-        self.source, self.report = source, check(source)
+    def __init__(self, source: Source, known: Known | None = None) -> None:
+        self.source, self.report = source, check(source, known=known)
         broken, total = self.report.broken, len(source)
         if len(broken) > MOST_BROKEN * total:
             few = f"{len(broken)} of {total} documents have a broken picture or clip, more than {MOST_BROKEN:.0%}"
@@ -137,9 +139,15 @@ def share_of(name: str) -> float:
     return int.from_bytes(hashlib.sha256(name.encode("utf-8", "replace")).digest()[:6]) / 2**48
 
 
-def apart(source: Source, held_out: Sequence[Source]) -> Subset:
-    """The documents of `source` that show no picture of `held_out`, nor a duplicate of one."""
-    clusters = check(Concat(*held_out, source)).clusters.tolist()
+def apart(source: Source, held_out: Sequence[Source], *names: str) -> Subset:
+    """The documents of `source` that show no picture of `held_out`, nor a duplicate of one.
+
+    Args:
+        names: what was opened, for `Known`.
+    """
+    every = Concat(*held_out, source)
+    with Known(*names, documents=len(every)) as known:
+        clusters = check(every, known=known).clusters.tolist()
     first = len(clusters) - len(source)
     taken = set(clusters[:first])
     return Subset(source, [i for i, name in enumerate(clusters[first:]) if name not in taken])

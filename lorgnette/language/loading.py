@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import os
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -19,6 +18,7 @@ from transformers.utils import logging
 
 from lorgnette import hub
 from lorgnette.errors import CheckpointError, ConfigError, ResourceError
+from lorgnette.folders import cache
 from lorgnette.language import gguf
 from lorgnette.language.model import LanguageModel
 from lorgnette.language.tiny import byte_tokenizer, tiny_random
@@ -67,7 +67,7 @@ def tokenizer_folder(name: str, *, cache_dir: Path | None = None) -> Path | None
 
 def _found(name: str, cache_dir: Path | None, *, weights: bool = True) -> tuple[Path, str]:
     """The folder of the model called `name`, and the name of its weights."""
-    root = cache_dir or Path(os.environ.get("LORGNETTE_CACHE") or Path.home() / ".cache" / "lorgnette")
+    root = cache_dir or cache()
     path = Path(name).expanduser()
     if path.is_dir():
         return path, path.resolve().name

@@ -110,7 +110,7 @@ def pretrain(
     read = {"captions": train}
     if questions is not None:
         asked = open_data(questions)[0]
-        read["questions"] = apart(asked, [validation, *test])
+        read["questions"] = apart(asked, [validation, *test], data, questions)
         if left_out := len(asked) - len(read["questions"]):
             log.warning("left out %d of %d questions: their pictures are held out from captions", left_out, len(asked))
     share = max(1, batch // len(read))

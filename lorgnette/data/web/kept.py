@@ -4,9 +4,11 @@ import os
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 
 from lorgnette.data.duplicates import join
+from lorgnette.data.known import Known
 from lorgnette.data.web.page import Page, Pages, without
 from lorgnette.data.web.rules import UNREADABLE, Report, Rules
 from lorgnette.document import Document, Image
@@ -54,6 +56,7 @@ class Kept:
         pages: read once, and every picture of them opened once; a page that cannot be read is left out and counted.
         rules: M3W's, unless told otherwise.
         threads: how many pictures are decoded at a time; by default a thread for each core, and 8 at most.
+        known: what an earlier opening found: these are read, and not decoded.
 
     Attributes:
         report: what was left out, and why.
@@ -62,10 +65,12 @@ class Kept:
         DataError: no page is left, or more than `MOST_BROKEN` of them cannot be read.
     """
 
-    def __init__(self, pages: Pages, rules: Rules | None = None, *, threads: int | None = None) -> None:
+    def __init__(
+        self, pages: Pages, rules: Rules | None = None, *, threads: int | None = None, known: Known | None = None
+    ) -> None:
         self.pages, self.rules = pages, rules or Rules()
         self._kept: list[tuple[int, frozenset[int]]] = []  # number of a page, and of the pictures it loses
-        tally, shared = self._scan(threads or min(8, os.cpu_count() or 1))
+        tally, shared = self._scan(threads or min(8, os.cpu_count() or 1), known)
         self._check(tally)
         first: dict[str, int] = {}
         links = [(first.setdefault(name, i), i) for i, (_, names) in enumerate(shared) for name in names]
@@ -95,7 +100,7 @@ class Kept:
         meta = {**document.meta, "cluster": self._clusters[i]}
         return replace(document, parts=without(document.parts, dropped), meta=meta)
 
-    def _scan(self, threads: int) -> tuple[_Tally, list[tuple[str, set[str]]]]:
+    def _scan(self, threads: int, known: Known | None) -> tuple[_Tally, list[tuple[str, set[str]]]]:
         """What is dropped, and of each kept page its key and what it may share with others."""
         tally, shared = _Tally(), []
         verdicts: dict[str, _Verdict] = {}
@@ -109,16 +114,23 @@ class Kept:
             fresh = {_name(image): image for _, page in batch for image in page.document.images}
             fresh = {name: image for name, image in fresh.items() if name not in verdicts}
             with ThreadPoolExecutor(threads) as pool:
-                verdicts |= zip(fresh, pool.map(self._verdict, fresh.values()), strict=True)
+                verdicts |= zip(fresh, pool.map(partial(self._verdict, known), fresh.values()), strict=True)
             for number, page in batch:
                 found = [verdicts[_name(image)] for image in page.document.images]
                 if good := self._keep(number, page, found, tally):
                     shared.append((page.document.key, {*good, f"cluster {page.document.cluster}"}))
         return tally, shared
 
-    def _verdict(self, image: Image) -> _Verdict:
-        reason, wrong = self.rules.against(image)
-        return _Verdict(reason, wrong, "" if reason else image.digest)
+    def _verdict(self, known: Known | None, image: Image) -> _Verdict:
+        if known is None:
+            reason, wrong = self.rules.against(image)
+            return _Verdict(reason, wrong, "" if reason else image.digest)
+        try:
+            found = known.look(image)
+        except DataError as error:
+            return _Verdict(UNREADABLE, str(error), "")
+        reason = self.rules.by(found.size, found.flat)
+        return _Verdict(reason, "", "" if reason else found.content)
 
     def _keep(self, number: int, page: Page, found: list[_Verdict], tally: _Tally) -> list[str]:
         """Digests of the pictures that the page keeps; none where it is dropped."""

@@ -43,13 +43,17 @@ class Rules:
 
     def of(self, picture: PIL.Image.Image) -> str:
         """Why a decoded picture is dropped; "" where it is kept."""
-        short, long = sorted(picture.size)
+        return self.by(picture.size, picture.getcolors(1) is not None)
+
+    def by(self, size: tuple[int, int], single_colour: bool) -> str:
+        """The same by what is known of it."""
+        short, long = sorted(size)
         small, narrow, *flat = self.reasons
         if short < self.smallest:
             return small
         if long > self.aspect * short:
             return narrow
-        return flat[0] if flat and picture.getcolors(1) is not None else ""
+        return flat[0] if flat and single_colour else ""
 
     @property
     def reasons(self) -> tuple[str, ...]:

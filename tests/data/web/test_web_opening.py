@@ -6,10 +6,15 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
+import PIL.Image
 import pytest
-from web_made import jsonl, mmc4, noise, put, tar
+from web_made import jsonl, mmc4, noise, plain, put, tar
 
+from lorgnette import images
+from lorgnette.data import known
+from lorgnette.data.duplicates import fingerprint
 from lorgnette.data.named import open_data
+from lorgnette.data.web.kept import Kept
 from lorgnette.data.web.opening import open_pages
 from lorgnette.data.web.shards import Shards
 from lorgnette.data.web.site import Site
@@ -134,3 +139,37 @@ def test_an_installed_manual() -> None:
     names = [part.text if isinstance(part, Text) else Path(str(part.source)).name for part in page.parts]
     assert names[1:4] == ["taj_orig.jpg", "Original image\n", "artistic-taj-oilify.jpg"]
     assert "Report a bug" not in page.text
+
+
+def test_pictures_of_pages_are_decoded_once_and_then_known(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    pytest.importorskip("lxml")
+    put(tmp_path, {f"{i}.html": f"<p>x {i}<img src={i}.png><img src=same.png><img src=dot.png>" for i in range(24)})
+    put(tmp_path, {f"{i}.png": noise(i) for i in range(23)} | {"same.png": plain(), "dot.png": noise(9, (5, 5))})
+    put(tmp_path, {"23.png": noise(23)[:500]})
+
+    def told() -> tuple[list[list[tuple[str, str, int]]], str]:
+        caplog.clear()
+        parts = [[(d.key, d.cluster, len(d.images)) for d in part] for part in open_data(str(tmp_path))]
+        return parts, caplog.text
+
+    decoded = []
+
+    def finish(picture: PIL.Image.Image, name: str, most: int) -> PIL.Image.Image:
+        decoded.append(name)
+        return images.finish(picture, name, most)
+
+    with monkeypatch.context() as patch:
+        patch.setattr("lorgnette.data.named.Kept", lambda source, known: Kept(source))
+        patch.setattr(known.Known, "look", lambda self, shown: fingerprint(shown))
+        without = told()
+    assert "of a single colour" in without[1]
+    assert "23.png" in without[1]
+    monkeypatch.setattr(known, "finish", finish)
+    monkeypatch.setattr(known, "LEAST", 24)
+    monkeypatch.setattr(known, "cache", lambda: tmp_path / "cache")
+    assert told() == without
+    assert len(decoded) == len(set(decoded)) == 26
+    assert told() == without
+    assert len(decoded) == 26
