@@ -22,6 +22,7 @@ class Served:
         short: how many of the next parts end before they should.
         wait: seconds before each answer.
         ranges: whether it gives parts of a file.
+        most: requests that were under way at a time.
     """
 
     folder: Path
@@ -33,6 +34,8 @@ class Served:
     wait: float = 0.0
     ranges: bool = True
     closed: bool = False
+    under_way: int = 0
+    most: int = 0
 
     def gets(self) -> list[tuple[str, str]]:
         """The requests for content since the last call."""
@@ -56,7 +59,11 @@ def served(folder: Path) -> Iterator[Served]:
             with lock:
                 told.asked.append((self.command, name, part))
                 fails, told.failing = told.failing > 0, max(0, told.failing - 1)
+                told.under_way += 1
+                told.most = max(told.most, told.under_way)
             time.sleep(told.wait)
+            with lock:
+                told.under_way -= 1
             if told.closed:
                 self.close_connection = True
                 return None

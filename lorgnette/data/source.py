@@ -80,6 +80,12 @@ class Mixture(Concat):
         self.shares = list(shares)
 
 
+def waits(source: object) -> bool:
+    """Whether its documents come over a network (`remote`), or those of a source that it is made of."""
+    inner = [getattr(source, "source", None), *getattr(source, "sources", ())]
+    return getattr(source, "remote", False) or any(waits(one) for one in inner if one is not None)
+
+
 def commonest(source: Source, most: int) -> list[str]:
     """The commonest answers of a source, of equally common ones the first in the alphabet."""
     counts = Counter(text for i in range(len(source)) if (text := answer(source[i]).strip()))

@@ -6,17 +6,19 @@ its step; of several ranks, each lays out its share of those places.
 """
 
 import logging
+import os
 import zlib
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from functools import partial
+from functools import cache, cached_property, partial
 from typing import Any
 
 import numpy as np
 import torch
 
-from lorgnette.data.source import Mixture, Source
+from lorgnette.data.source import Mixture, Source, waits
 from lorgnette.document import Document
 from lorgnette.errors import ConfigError, DataError, ResourceError
 from lorgnette.run import Run, Stream
@@ -27,6 +29,8 @@ logging.getLogger("absl").setLevel(logging.ERROR)  # grain warns on import that 
 import grain  # noqa: E402
 
 Collate = Callable[[Sequence[Document]], Batch]
+ABREAST = 32
+"""Documents that a process asks a network for at a time."""
 log = logging.getLogger("lorgnette")
 
 
@@ -102,16 +106,12 @@ class Loader:
         own = np.array_split(np.arange(step * self.batch, end), self.world)[self.rank]
         documents: dict[int, tuple[int, Document]] = {}
         broken: dict[int, DataError] = {}
-        for place in own.tolist():
-            number, key = self.order(place), ""
-            try:
-                document = self.source[number]
-                key = document.key
-                if self.augment is not None:
-                    document = self.augment(document, np.random.default_rng((self.seed, place)))
-                documents[place] = (number, document)
-            except DataError as error:
-                broken[number] = named(error, key)
+        read = _pool(os.getpid()).map if self.abreast else map
+        for place, (number, found) in zip(own.tolist(), read(self._document, own.tolist()), strict=True):
+            if isinstance(found, DataError):
+                broken[number] = found
+            else:
+                documents[place] = (number, found)
 
         cut = [chunk.tolist() for chunk in np.array_split(own, self.parts)]
         laid = [self._lay([documents[place] for place in chunk if place in documents], broken) for chunk in cut]
@@ -124,6 +124,23 @@ class Loader:
         places = sum(batch.valid.numel() for batch in batches)
         loaded = Loaded(parts, told, size, places, sum(int(batch.valid.sum()) for batch in batches), broken)
         return loaded.pinned() if self.pin else loaded
+
+    @cached_property
+    def abreast(self) -> bool:
+        """Whether the documents of a batch are asked for all at a time: those that come over a network."""
+        return waits(self.source)
+
+    def _document(self, place: int) -> tuple[int, Document | DataError]:
+        """The number of the document at a place, and the document or what is wrong with it."""
+        number, key = self.order(place), ""
+        try:
+            document = self.source[number]
+            key = document.key
+            if self.augment is not None:
+                document = self.augment(document, np.random.default_rng((self.seed, place)))
+        except DataError as error:
+            return number, named(error, key)
+        return number, document
 
     def _lay(self, numbered: list[tuple[int, Document]], broken: dict[int, DataError]) -> Batch | None:
         """Lays out what can be; the rest goes to `broken`. Pictures are decoded here, so most errors come up here."""
@@ -181,6 +198,12 @@ class Loader:
                 raise
             fix = "Was it killed, or out of memory? Resume the run, perhaps with fewer workers."
             raise ResourceError("a worker process has ended", where=self.name, fix=fix) from error
+
+
+@cache
+def _pool(process: int) -> ThreadPoolExecutor:
+    """For all loaders of a process: threads do not survive a fork."""
+    return ThreadPoolExecutor(ABREAST, "documents")
 
 
 def _alone(number: int, count: int) -> None:

@@ -62,7 +62,7 @@ class Index:
     """The samples of tars by number.
 
     Args:
-        root: what the tars' names start from, a folder or a URL.
+        root: what the tars' names start from, a folder or (`remote`) a URL.
         shards: the tars.
         samples, members, names: as the module says.
         skipped: what was left where it is.
@@ -82,12 +82,13 @@ class Index:
         self.root, self.shards, self.skipped, self.folder = root, shards, skipped, folder
         self._samples, self._members, self._names = samples, members, names
         self._ends = list(accumulate(shard.samples for shard in shards))
-        self._file = lru_cache(maxsize=64)(File if isinstance(root, Path) else partial(Remote, ahead=Ahead()))
+        self.remote = not isinstance(root, Path)
+        self._file = lru_cache(maxsize=64)(partial(Remote, ahead=Ahead()) if self.remote else File)
 
     def __reduce__(self) -> tuple[Any, ...]:
         """A worker maps the index again instead of getting a copy of it."""
         if self.folder is not None:
-            return open_index, (self.folder, isinstance(self.root, Path))
+            return open_index, (self.folder, not self.remote)
         return Index, (self.root, self.shards, self._samples, self._members, self._names, self.skipped)
 
     def __len__(self) -> int:
@@ -147,7 +148,7 @@ class Index:
 
     def reader(self, tar: int, members: Iterable[Member]) -> Callable[[Member], bytes]:
         """What reads `members` of a tar, and others: behind a URL those that lie side by side in one request."""
-        if isinstance(self.root, Path):
+        if not self.remote:
             return partial(self.read, tar)
         few = [member for member in members if not too_large(member.name, member.size)]
         return partial(self.read, tar, file=Span(self._file(self.path(tar)), few))

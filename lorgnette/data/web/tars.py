@@ -55,7 +55,7 @@ class TarPairs:
     """
 
     def __init__(self, index: Index) -> None:
-        self.index = index
+        self.index, self.remote = index, index.remote
 
     def __len__(self) -> int:
         return len(self.index)
@@ -103,7 +103,7 @@ class TarPages:
     """
 
     def __init__(self, index: Index, matching: Matching | None = None) -> None:
-        self.index, self.matching = index, matching or Matching()
+        self.index, self.remote, self.matching = index, index.remote, matching or Matching()
         self.records = index.holding(JSON)
 
     def __len__(self) -> int:
@@ -145,7 +145,7 @@ class TarDocuments:
     """Documents as they were when they were packed, with the keys that they had."""
 
     def __init__(self, index: Index) -> None:
-        self.index = index
+        self.index, self.remote = index, index.remote
         self.records = index.holding(JSON)
 
     def __len__(self) -> int:

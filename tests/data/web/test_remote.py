@@ -13,12 +13,15 @@ from multiprocessing import get_context
 from pathlib import Path
 
 import pytest
+import torch
 from served import Served, served
 from web_made import mmc4, noise, tar
 
 from lorgnette.cli import main
 from lorgnette.data import pack
+from lorgnette.data.augment import Augmented
 from lorgnette.data.named import open_data, open_source
+from lorgnette.data.source import Mixture, Subset
 from lorgnette.data.web import remote, scanning
 from lorgnette.data.web.index import open_index, write_index
 from lorgnette.data.web.remote import Url, tars
@@ -26,6 +29,11 @@ from lorgnette.data.web.tar import scan
 from lorgnette.data.web.tars import TarDocuments, TarPages, TarPairs
 from lorgnette.document import Document, Image, Text
 from lorgnette.errors import ConfigError, DataError, ResourceError
+from lorgnette.fusion.inline import InlineLayout
+from lorgnette.language.tiny import byte_tokenizer
+from lorgnette.run import Stream
+from lorgnette.training.streams import shuffled
+from lorgnette.vision import load as load_vision
 
 FILES = ("samples.bin", "members.bin", "names.bin")
 
@@ -283,6 +291,24 @@ def test_training_documents(tmp_path: Path, server: Served) -> None:
     assert [[told(one) for one in part] for part in parts] == [[told(one) for one in part] for part in here]
 
 
+def test_a_batch_is_asked_for_at_once(tmp_path: Path, server: Served) -> None:
+    """By however many sources a stream is made of; and it is the batch of a local reading."""
+    made(server.folder, 3, 20)
+    layout = InlineLayout(byte_tokenizer(), 1 << 20, load_vision("tiny-random").transform)
+    here = open_source(str(server.folder))
+    read = {}
+    for name, source in (("there", indexed(server, tmp_path / "index")), ("here", here)):
+        several = Mixture([Subset(source, range(0, 60, 2)), Augmented(Subset(source, range(1, 60, 2)), 1)], [1, 1])
+        loader = shuffled("pairs", Stream(several, batch=24), layout, seed=1)
+        server.wait, server.most = 0.05, 0
+        read[name] = loader(0)
+        assert (server.most > 8) == (name == "there")
+    for ours, theirs in zip(read["there"].parts, read["here"].parts, strict=True):
+        assert ours[0].keys == theirs[0].keys
+        assert torch.equal(ours[0].tokens, theirs[0].tokens)
+        assert torch.equal(ours[0].images, theirs[0].images)  # type: ignore[arg-type]
+
+
 @pytest.mark.parametrize(
     "url",
     [
@@ -368,7 +394,7 @@ def test_a_url_in_the_place_of_a_path(path: str) -> None:
 
 @pytest.mark.slow
 def test_how_fast_it_is_with_30_ms_to_every_answer(tmp_path: Path, server: Served) -> None:
-    """Prints (`-s`) documents a second and requests a document, of pictures of 23 kB."""
+    """Prints (`-s`) documents a second and requests a document, of pictures of 23 kB; batches are those of a run."""
     pictures = [noise(i, (400, 300)) for i in range(20)]
     for t in range(4):
         files = [
@@ -388,5 +414,13 @@ def test_how_fast_it_is_with_30_ms_to_every_answer(tmp_path: Path, server: Serve
         rates[name] = len(numbers) / (time.perf_counter() - start)
         each = len(server.gets()) / len(numbers)
         print(f"{name}: {rates[name]:.0f} documents a second, {each:.3f} requests each")  # noqa: T201
+    layout = InlineLayout(byte_tokenizer(), 1 << 20, load_vision("tiny-random").transform)
+    loader = shuffled("pairs", Stream(source, batch=64), layout, seed=1)
+    start = time.perf_counter()
+    with loader.read(0, 20) as batches:
+        count = sum(batch.size for batch in batches)
+    rates["batches"] = count / (time.perf_counter() - start)
+    print(f"batches of 64, decoded: {rates['batches']:.0f} documents a second")  # noqa: T201
+    assert rates["batches"] > 3 * rates["2 threads"]
     assert rates["2 threads"] > 1.5 * rates["1 thread"]
     assert rates["in order"] > 5 * rates["1 thread"]
