@@ -22,8 +22,14 @@ from lorgnette.weights import open_flamingo
 
 
 def build(spec: dict[str, Any]) -> Flamingo:
-    """The system of the spec; its encoder stands in for the one whose features are given, and is not asked."""
-    return joined(spec, open_flamingo.read(spec["weights"]), load_vision("tiny-random"), torch.float32)
+    """The system of the spec; its encoder stands in for the one whose features are given, and is not asked.
+
+    In bfloat16 the frozen language model is stored so, as the recipes do where it is fast; what learns is in float32.
+    """
+    system = joined(spec, open_flamingo.read(spec["weights"]), load_vision("tiny-random"), torch.float32)
+    if spec["precision"] == "bf16":
+        system.language.to(torch.bfloat16)
+    return system
 
 
 def batch_of(spec: dict[str, Any], system: Flamingo) -> Batch:

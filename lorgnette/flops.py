@@ -19,6 +19,7 @@ from lorgnette.errors import ConfigError
 from lorgnette.fusion.cross import CrossFusion, GatedCrossAttention
 from lorgnette.fusion.graft import GraftedFusion, GraftedLayer
 from lorgnette.language import LanguageModel
+from lorgnette.nn import FeedForward
 
 
 @dataclass(frozen=True)
@@ -28,7 +29,7 @@ class Product:
     Args:
         weight: the parameter.
         positions: at which it is applied, of one sample.
-        read, written: numbers that go in and come out, at all positions together.
+        read, written: numbers that go in and are kept for backward, and that come out, at all positions together.
     """
 
     weight: nn.Parameter
@@ -145,11 +146,12 @@ def works(parts: Mapping[str, nn.Module], *, tokens: int, images: int, size: int
 
 def traced(part: nn.Module, x: Tensor) -> tuple[Work, Tensor]:
     """The work of a part that runs on `x`, and what it gives. What its products do not explain is attention."""
-    work = Work()
+    work, again = Work(), _made_again(part)
 
     def note(module: nn.Module, given: tuple[Tensor, ...], out: Tensor) -> None:
         if (weight := _matrix(module)) is not None:
-            work.products.append(Product(weight, out.numel() // _outputs(module), given[0].numel(), out.numel()))
+            read = 0 if module in again else given[0].numel()
+            work.products.append(Product(weight, out.numel() // _outputs(module), read, out.numel()))
         else:
             work.normed += given[0].numel()
 
@@ -171,11 +173,11 @@ def traced(part: nn.Module, x: Tensor) -> tuple[Work, Tensor]:
 
 def dense(part: nn.Module, positions: int) -> Work:
     """A part whose weights are all applied at every position."""
-    work = Work()
+    work, again = Work(), _made_again(part)
     for module in part.modules():
         if (weight := _matrix(module)) is not None:
             outputs = _outputs(module)
-            read = positions * (weight.numel() // outputs)
+            read = 0 if module in again else positions * (weight.numel() // outputs)
             work.products.append(Product(weight, positions, read, positions * outputs))
         elif _is_norm(module):
             work.normed += positions * sum(parameter.shape[-1] for _, parameter in list(module.named_parameters())[:1])
@@ -219,6 +221,11 @@ def grafted(fusion: GraftedFusion, tokens: int, images: int, queries: int) -> Wo
         work.attention += 4 * tokens * tokens * layer.attention.query.out_features
         work.normed += tokens * layer.attention.query.in_features
     return work
+
+
+def _made_again(part: nn.Module) -> set[nn.Module]:
+    """Maps whose input backward makes again."""
+    return {module.narrow for module in part.modules() if isinstance(module, FeedForward)}
 
 
 def _matrix(module: nn.Module) -> nn.Parameter | None:

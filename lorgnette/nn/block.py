@@ -9,6 +9,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 from torch.nn import functional
+from torch.utils.checkpoint import checkpoint
 
 
 def quick_gelu(x: Float[Tensor, "..."]) -> Float[Tensor, "..."]:
@@ -40,7 +41,16 @@ class FeedForward(nn.Module):
         self.narrow = nn.Linear(hidden, width, bias=bias)
 
     def forward(self, x: Float[Tensor, "B T D"]) -> Float[Tensor, "B T D"]:
-        return self.narrow(self.activation(self.widen(x)))
+        """What the activation gives is not kept for backward but made again from its input; no product is."""
+        wide = self.widen(x)
+        if not (torch.is_grad_enabled() and self.narrow.weight.requires_grad):
+            return self._narrowed(wide)
+        again: Tensor = checkpoint(self._narrowed, wide, use_reentrant=False, preserve_rng_state=False)
+        return again
+
+    def _narrowed(self, wide: Float[Tensor, "B T H"]) -> Float[Tensor, "B T D"]:
+        narrow: Tensor = self.narrow(self.activation(wide))
+        return narrow
 
 
 class Block(nn.Module):

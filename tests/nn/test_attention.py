@@ -1,10 +1,15 @@
 """Laws of attention, the block and the masks."""
 
+from collections.abc import Callable
+
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
+from torch.nn import functional
+from torch.utils.flop_counter import FlopCounterMode
 
 from lorgnette.nn import Attention, Block, FeedForward, block_diagonal, causal, padding, squared_relu
+from lorgnette.nn.block import quick_gelu
 from lorgnette.nn.linear import tall
 
 
@@ -33,6 +38,33 @@ def test_who_sees_nothing_gets_the_bias_and_no_nan() -> None:
     out.sum().backward()
     assert x.grad is not None
     assert x.grad.isfinite().all()
+
+
+@pytest.mark.parametrize("activation", [functional.gelu, quick_gelu, squared_relu])
+def test_what_an_activation_gives_is_made_again_and_no_product_is(activation: Callable[[Tensor], Tensor]) -> None:
+    """Gradients are those of the plain formula, bit for bit, for its FLOPs and with what goes in kept only."""
+    ffn, x = FeedForward(8, 32, activation), torch.randn(2, 5, 8, requires_grad=True)
+
+    def learnt(run: Callable[[Tensor], Tensor]) -> tuple[list[Tensor], int, int]:
+        kept: dict[int, int] = {}
+
+        def note(tensor: Tensor) -> Tensor:
+            kept[tensor.data_ptr()] = tensor.numel()
+            return tensor
+
+        with FlopCounterMode(display=False) as counter:
+            with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
+                out = run(x)
+            out.square().sum().backward()
+        found = [given.grad.clone() for given in (*ffn.parameters(), x) if given.grad is not None]
+        ffn.zero_grad()
+        x.grad = None
+        return found, counter.get_total_flops(), sum(number == 2 * 5 * 32 for number in kept.values())
+
+    ours, plain = learnt(ffn), learnt(lambda x: ffn.narrow(activation(ffn.widen(x))))
+    assert all(torch.equal(a, b) for a, b in zip(ours[0], plain[0], strict=True))
+    assert ours[1] == plain[1]
+    assert ours[2] == 1 < plain[2]
 
 
 def test_masked_positions_do_not_matter() -> None:
