@@ -7,7 +7,7 @@ backward pass of a zero that touches whatever learns: so nobody waits for a grad
 """
 
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cache, wraps
 from types import MethodType
@@ -98,8 +98,8 @@ class Shards:
                 parameter.grad = None
 
     def _touched(self) -> Tensor:
-        zero: Any = self.system
-        return zero.touch(self.learning)  # type: ignore[no-any-return]
+        zero, system = torch.zeros((), device=self.ranks.device, requires_grad=True), self.system
+        return system.touch(zero, self.learning)  # type: ignore[operator, no-any-return]
 
     def _partly(self, block: nn.Module) -> bool:
         """Whether some of what learns there has been given a gradient here, and some not."""
@@ -165,9 +165,12 @@ def whole(tensor: Tensor) -> Tensor:
     return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
 
 
-def _touch(module: nn.Module, inner: list[nn.Module] | None = None) -> Tensor:
-    """Zero, with a gradient of zeros for what is gathered here and learns."""
+def _touch(module: nn.Module, zero: Tensor, inner: Sequence[Any] = ()) -> Tensor:
+    """Zero, with a gradient of zeros for what is gathered here and learns.
+
+    It goes through `inner` one after the other, so that backward does, and gathers no two of them at a time.
+    """
+    for block in inner:
+        zero = block.touch(zero)
     own = [p for p in module.parameters() if p.requires_grad and not isinstance(p, DTensor)]
-    zeros = [parameter.reshape(-1)[:1].sum().float() * 0 for parameter in own]
-    others: list[Any] = inner or []
-    return torch.stack([*zeros, *(block.touch() for block in others)]).sum()
+    return torch.stack([zero, *(parameter.reshape(-1)[:1].sum().float() * 0 for parameter in own)]).sum()

@@ -62,12 +62,19 @@ def shards(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[dict[st
         for name, changes in {"": {}, "grafted ": GRAFTED}.items():
             train(flamingo_run(parallel="shard", precision="bf16", **changes), folder / f"shards {name}in half")
         system = train(flamingo_run(parallel="shard", prepare=look_once), folder / "shards looking once")
-        found: dict[str, Any] = {"after": whole(system), "in layers": [], "features": len(system.layout.features or ())}
+        found: dict[str, Any] = {"after": whole(system), "features": len(system.layout.features or ())}
+        found |= {"in layers": [], "in backward": []}
 
         def opened() -> nn.Module:
             made = flamingo_run().model()
+
+            def enters(ffn: nn.Module, *_: object) -> None:
+                found["in layers"].append(whole(made))
+                for parameter in ffn.parameters():  # those that are gathered
+                    parameter.register_post_accumulate_grad_hook(lambda _: found["in backward"].append(whole(made)))
+
             for layer in made.fusion.layers:  # type: ignore[union-attr]
-                layer.ffn.register_forward_hook(lambda *_: found["in layers"].append(whole(made)))
+                layer.ffn.register_forward_hook(enters)
             return made
 
         train(flamingo_run(parallel="shard", model=opened, steps=1, validation=None), folder / "watched")
@@ -109,6 +116,7 @@ def test_gated_layers_are_gathered_one_at_a_time(shards: tuple[Path, list]) -> N
     for found in shards[1]:
         assert len(found["in layers"]) == 4, "two streams, and a layer before every other block"
         assert set(found["in layers"]) == {rest + sum(largest)}
+        assert set(found["in backward"]) == {rest + sum(largest), rest + largest[1]}, "and alone where zeros reach it"
         assert found["after"] == 0
         assert found["features"] > 3
     planned = plan(system, run.policy, tokens=20, images=1, machine=Machine(80.0, devices=2))
