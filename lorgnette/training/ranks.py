@@ -17,6 +17,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 from torch.distributed import HashStore  # type: ignore[attr-defined]
+from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
 
 from lorgnette.errors import CheckpointError, DataError
 from lorgnette.shapes import Batch
@@ -40,6 +41,7 @@ class Ranks:
         rank, world: its number, and how many there are.
         device: its own.
         aside: a group for who talks in another thread than the loop's.
+        mesh: all of them, for what is in shards.
         stop: the signal that any of them was sent before the last update, as they told each other.
     """
 
@@ -48,6 +50,7 @@ class Ranks:
         self.device = torch.device(device or (f"cuda:{own}" if torch.cuda.is_available() else "cpu"))
         self.sharded = sharded
         self.aside: Any = None
+        self.mesh: DeviceMesh | None = None
         self.stop: int | None = None
         if self.world > 1 or sharded:
             self._join()
@@ -64,6 +67,8 @@ class Ranks:
             atexit.register(_leave)
         if self.world > 1:
             self.aside = dist.new_group(backend="gloo", timeout=PATIENCE)
+        if self.sharded:
+            self.mesh = init_device_mesh(self.device.type, (self.world,))
         if self.rank:
             logging.getLogger("lorgnette").setLevel(logging.ERROR)
 

@@ -1,7 +1,6 @@
 """What is in shards is whole only where it runs, and a machine's memory holds one whole system at a time."""
 
 import os
-import time
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +10,7 @@ from flamingo_trained import Documents, flamingo_run, same_run, weights
 from several import together
 from torch import nn
 from torch.distributed.tensor import DTensor
-from toy import toy_run
+from toy import Language, Toy, toy_run
 
 from lorgnette.features import precompute
 from lorgnette.plan import Machine, plan
@@ -19,7 +18,6 @@ from lorgnette.policy import Learn, apply
 from lorgnette.run import Run, Stream
 from lorgnette.systems.flamingo import Flamingo
 from lorgnette.training import train
-from lorgnette.training.ranks import Ranks
 
 GRAFTED: dict[str, Any] = {"built": {"graft": 2}}
 VANILLA: dict[str, Any] = {"built": {"dense": False, "gate": False}}
@@ -125,48 +123,41 @@ def test_gated_layers_are_gathered_one_at_a_time(shards: tuple[Path, list]) -> N
     assert planned.memory["gathered"] == rest - in_float32 + 2 * learnt + sum(largest), "in bfloat16, two of each"
 
 
-class Large(nn.Module):
-    """Tells when it is built, and how much memory its process takes before and after."""
+class Large(Toy):
+    """A toy whose language model has a large block."""
 
     def __init__(self) -> None:
-        super().__init__()
-        self.language = nn.ModuleList([nn.Linear(LARGE // 1000, 1000, bias=False)])
+        super().__init__(Language())
+        self.language.blocks = nn.ModuleList([nn.Linear(LARGE // 1000, 1000, bias=False)])
 
 
-def resident() -> int:
-    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+def resident(process: int) -> int:
+    """Bytes of memory that it takes."""
+    return int(Path(f"/proc/{process}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
 
 @pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="no file that tells a process's memory")
 def test_a_machine_holds_one_whole_system_at_a_time(tmp_path: Path) -> None:
-    """Each of two processes builds one when the other has given up its own but for its shard."""
+    """When the second of two processes begins to build one, the first has given up its own but for its shard."""
 
-    def work(rank: int) -> tuple[float, float, int]:
-        from lorgnette.training.sharding import Shards, mesh
+    def work(rank: int) -> list[int]:
+        short: dict[str, Any] = {"parallel": "shard", "steps": 1, "validation": None}
+        train(toy_run(**short), tmp_path / "all is imported")
+        (tmp_path / f"{rank}").write_text(f"{os.getpid()} {resident(os.getpid())}")
+        found = []
 
-        ranks = Ranks("cpu", sharded=True)
-        mesh("cpu", 2)
-        times: list[float] = []
-        before = resident()
+        def opened() -> nn.Module:
+            for other in range(rank):
+                process, before = map(int, (tmp_path / f"{other}").read_text().split())
+                found.append(resident(process) - before)
+            return Large()
 
-        def build() -> None:
-            times.append(time.monotonic())
-            system = Large()
-            time.sleep(0.2)
-            Shards(system, ranks, half=False, offload=False)
-            kept.append(system)
-            times.append(time.monotonic())
-            sizes.append(resident() - before)
+        train(toy_run(**short, model=opened), tmp_path / "large")
+        return found
 
-        kept: list[nn.Module] = []
-        sizes: list[int] = []
-        ranks.in_turn(build)
-        return times[0], times[1], sizes[0]
-
-    (begun, done, first), (later, _, second) = together(2, work, tmp_path)
-    assert begun < done < later
-    for held in (first, second):
-        assert 0.45 * 4 * LARGE < held < 0.75 * 4 * LARGE, "half of it, and not the whole"
+    none, (held,) = together(2, work, tmp_path / "results")
+    assert none == []
+    assert 0.45 * 4 * LARGE < held < 0.75 * 4 * LARGE, "half of it, and not the whole"
 
 
 def test_what_one_cannot_build_all_are_told(tmp_path: Path) -> None:
