@@ -8,6 +8,7 @@ and then over the processes, once (docs/distribution.md).
 import atexit
 import logging
 import os
+import pickle
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import timedelta
@@ -87,9 +88,9 @@ class Ranks:
             act()
         except Exception as error:
             mine = error
-        for problem in self.everyone(mine, group):
+        for rank, problem in enumerate(self.everyone(None if mine is None else _sent(mine), group)):
             if problem is not None:
-                raise problem
+                raise mine if mine is not None and rank == self.rank else problem
 
     def in_turn(self, act: Callable[[], object]) -> None:
         """The processes of a machine act one after the other, those of different machines at once."""
@@ -212,6 +213,15 @@ def _buckets(tensors: Sequence[Tensor]) -> Iterator[list[Tensor]]:
         bucket.append(tensor)
     if bucket:
         yield bucket
+
+
+def _sent(error: Exception) -> Exception:
+    """As another process can be told it: what does not survive the way goes by its name."""
+    try:
+        pickle.loads(pickle.dumps(error))
+    except Exception:
+        return RuntimeError(f"{type(error).__name__}: {error}")
+    return error
 
 
 def _leave() -> None:

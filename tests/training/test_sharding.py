@@ -1,6 +1,7 @@
 """What is in shards is whole only where it runs, and a machine's memory holds one whole system at a time."""
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from toy import Language, Toy, toy_run
 from lorgnette.features import precompute
 from lorgnette.plan import Machine, plan
 from lorgnette.policy import Learn, apply
-from lorgnette.run import Run, Stream
+from lorgnette.run import Stream
 from lorgnette.systems.flamingo import Flamingo
 from lorgnette.training import train
 
@@ -160,16 +161,31 @@ def test_a_machine_holds_one_whole_system_at_a_time(tmp_path: Path) -> None:
     assert 0.45 * 4 * LARGE < held < 0.75 * 4 * LARGE, "half of it, and not the whole"
 
 
+class Torn(Exception):
+    """As those of some libraries it can be made in one process only."""
+
+    def __init__(self, *, answer: int) -> None:
+        super().__init__(f"it is torn, as {answer} says")
+
+
 def test_what_one_cannot_build_all_are_told(tmp_path: Path) -> None:
-    def work(rank: int) -> str:
-        def torn() -> nn.Module:
-            if rank:
-                raise ValueError("it is torn")
-            return toy_run().model()
+    def work(rank: int) -> list[str]:
+        def torn(error: Exception) -> Callable[[], nn.Module]:
+            def opened() -> nn.Module:
+                if rank:
+                    raise error
+                return toy_run().model()
 
-        run: Run = toy_run(parallel="shard", model=torn, policy={"*": Learn(1e-3)})
-        with pytest.raises(ValueError, match="torn") as caught:
-            train(run, tmp_path / "run")
-        return str(caught.value)
+            return opened
 
-    assert together(2, work, tmp_path / "results") == ["it is torn"] * 2
+        told = []
+        for number, error in enumerate((ValueError("it is torn"), Torn(answer=404))):
+            run = toy_run(parallel="shard", model=torn(error), policy={"*": Learn(1e-3)})
+            with pytest.raises(Exception, match="torn") as caught:
+                train(run, tmp_path / f"{number}")
+            told.append(f"{type(caught.value).__name__}: {caught.value}")
+        return told
+
+    torn = "Torn: it is torn, as 404 says"
+    found = together(2, work, tmp_path / "results")
+    assert found == [["ValueError: it is torn", f"RuntimeError: {torn}"], ["ValueError: it is torn", torn]]
