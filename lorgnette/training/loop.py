@@ -88,9 +88,6 @@ class _Training:
         problem = f"the objective of {', '.join(apart)} compares the documents of one process only"
         require(ranks.world == 1 or not apart, "objectives", problem, "Train in one process.")
         if run.parallel == "shard":
-            from lorgnette.training.sharding import mesh  # slow to import
-
-            mesh(self.device.type, ranks.world)
             ranks.in_turn(self.build)  # so that a machine's memory holds one system at a time
         else:
             self.build()

@@ -8,6 +8,7 @@ and then over the processes, once (docs/distribution.md).
 import atexit
 import logging
 import os
+import pickle
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import timedelta
@@ -17,6 +18,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 from torch.distributed import HashStore  # type: ignore[attr-defined]
+from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
 
 from lorgnette.errors import CheckpointError, DataError
 from lorgnette.shapes import Batch
@@ -40,6 +42,7 @@ class Ranks:
         rank, world: its number, and how many there are.
         device: its own.
         aside: a group for who talks in another thread than the loop's.
+        mesh: all of them, for what is in shards.
         stop: the signal that any of them was sent before the last update, as they told each other.
     """
 
@@ -48,6 +51,7 @@ class Ranks:
         self.device = torch.device(device or (f"cuda:{own}" if torch.cuda.is_available() else "cpu"))
         self.sharded = sharded
         self.aside: Any = None
+        self.mesh: DeviceMesh | None = None
         self.stop: int | None = None
         if self.world > 1 or sharded:
             self._join()
@@ -64,6 +68,8 @@ class Ranks:
             atexit.register(_leave)
         if self.world > 1:
             self.aside = dist.new_group(backend="gloo", timeout=PATIENCE)
+        if self.sharded:
+            self.mesh = init_device_mesh(self.device.type, (self.world,))
         if self.rank:
             logging.getLogger("lorgnette").setLevel(logging.ERROR)
 
@@ -82,9 +88,9 @@ class Ranks:
             act()
         except Exception as error:
             mine = error
-        for problem in self.everyone(mine, group):
+        for rank, problem in enumerate(self.everyone(None if mine is None else _sent(mine), group)):
             if problem is not None:
-                raise problem
+                raise mine if mine is not None and rank == self.rank else problem
 
     def in_turn(self, act: Callable[[], object]) -> None:
         """The processes of a machine act one after the other, those of different machines at once."""
@@ -207,6 +213,15 @@ def _buckets(tensors: Sequence[Tensor]) -> Iterator[list[Tensor]]:
         bucket.append(tensor)
     if bucket:
         yield bucket
+
+
+def _sent(error: Exception) -> Exception:
+    """As another process can be told it: what does not survive the way goes by its name."""
+    try:
+        pickle.loads(pickle.dumps(error))
+    except Exception:
+        return RuntimeError(f"{type(error).__name__}: {error}")
+    return error
 
 
 def _leave() -> None:

@@ -7,15 +7,14 @@ backward pass of a zero that touches whatever learns: so nobody waits for a grad
 """
 
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from functools import cache, wraps
+from functools import wraps
 from types import MethodType
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
 from torch.distributed.fsdp import (
     CPUOffloadPolicy,
     FSDPModule,
@@ -30,14 +29,8 @@ from lorgnette.training.ranks import Ranks
 from lorgnette.units import units
 
 
-@cache
-def mesh(kind: str, world: int) -> DeviceMesh:
-    """All processes; they make it together."""
-    return init_device_mesh(kind, (world,))
-
-
 class Shards:
-    """A sharded system. Where the mesh is made already, no process waits here for another.
+    """A sharded system. No process waits here for another.
 
     Args:
         system: with its policy applied; it is changed in place, and moved to the device of `ranks` shard by shard.
@@ -48,7 +41,6 @@ class Shards:
     def __init__(self, system: nn.Module, ranks: Ranks, *, half: bool, offload: bool) -> None:
         self.ranks, self.system = ranks, system
         warnings.filterwarnings("ignore", "FSDP2-wrapped module .* returned a view")  # which nothing here writes into
-        all_ranks = mesh(ranks.device.type, ranks.world)
         policy = MixedPrecisionPolicy(torch.bfloat16, torch.float32, cast_forward_inputs=False) if half else None
         kept: OffloadPolicy = CPUOffloadPolicy(pin_memory=ranks.device.type == "cuda") if offload else OffloadPolicy()
         blocks = [block for name, part in system.named_children() for block in units(name, part)]
@@ -56,11 +48,11 @@ class Shards:
         self.half, self._reached, self._watched = half, set[str](), dict[str, Tensor]()
         self._names = {module: name for name, module in system.named_modules()}
         for block in blocks:
-            fully_shard(block, mesh=all_ranks, mp_policy=policy or MixedPrecisionPolicy(), offload_policy=kept)
+            fully_shard(block, mesh=ranks.mesh, mp_policy=policy or MixedPrecisionPolicy(), offload_policy=kept)
             block.register_forward_pre_hook(self._enter)
             for name in getattr(block, "entries", ()):
                 self._open(block, name)
-        fully_shard(system, mesh=all_ranks, reshard_after_forward=False, offload_policy=kept)
+        fully_shard(system, mesh=ranks.mesh, reshard_after_forward=False, offload_policy=kept)
         for module in (system, *self.learning):
             setattr(module, "touch", MethodType(_touch, module))  # noqa: B010  an attribute that only this file knows
             register_fsdp_forward_method(module, "touch")
@@ -84,7 +76,6 @@ class Shards:
             for name, parameter in gathered
         ]
         *found, mixed = self.ranks.reached([*mine, self.half and any(map(self._partly, self.learning))])
-        self._reached.clear()
         if mixed:  # what was reached has gradients in float32, and FSDP takes a block's in one type only
             self._touched().backward()
         self._wait(False)
@@ -98,8 +89,8 @@ class Shards:
                 parameter.grad = None
 
     def _touched(self) -> Tensor:
-        zero: Any = self.system
-        return zero.touch(self.learning)  # type: ignore[no-any-return]
+        zero, system = torch.zeros((), device=self.ranks.device, requires_grad=True), self.system
+        return system.touch(zero, self.learning)  # type: ignore[operator, no-any-return]
 
     def _partly(self, block: nn.Module) -> bool:
         """Whether some of what learns there has been given a gradient here, and some not."""
@@ -165,9 +156,12 @@ def whole(tensor: Tensor) -> Tensor:
     return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
 
 
-def _touch(module: nn.Module, inner: list[nn.Module] | None = None) -> Tensor:
-    """Zero, with a gradient of zeros for what is gathered here and learns."""
+def _touch(module: nn.Module, zero: Tensor, inner: Sequence[Any] = ()) -> Tensor:
+    """Zero, with a gradient of zeros for what is gathered here and learns.
+
+    It goes through `inner` one after the other, so that backward does, and gathers no two of them at a time.
+    """
+    for block in inner:
+        zero = block.touch(zero)
     own = [p for p in module.parameters() if p.requires_grad and not isinstance(p, DTensor)]
-    zeros = [parameter.reshape(-1)[:1].sum().float() * 0 for parameter in own]
-    others: list[Any] = inner or []
-    return torch.stack([*zeros, *(block.touch() for block in others)]).sum()
+    return torch.stack([zero, *(parameter.reshape(-1)[:1].sum().float() * 0 for parameter in own)]).sum()

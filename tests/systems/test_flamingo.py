@@ -15,6 +15,7 @@ from lorgnette.document import Audio, Document, Part, Text, Video
 from lorgnette.errors import ContextError, DataError
 from lorgnette.features import precompute
 from lorgnette.fusion.cross import GatedCrossAttention, Segments
+from lorgnette.fusion.graft import GraftedLayer
 from lorgnette.incontext.decoding import Decoding
 from lorgnette.incontext.engine import Engine
 from lorgnette.incontext.requests import Request
@@ -49,6 +50,14 @@ def test_closed_gates_are_the_plain_language_model():
     batch = system.layout([WEB])
     plain = system.language(system.language.embed(batch.tokens))
     assert torch.equal(system(batch), plain)
+
+
+def test_closed_gates_of_layers_in_half_round_no_state():
+    """As where shards are gathered in bfloat16 beside a language model in float32."""
+    x, visual, segments = torch.randn(1, 4, 8), torch.randn(1, 5, 6), Segments.of(torch.zeros(1, 4, dtype=torch.long))
+    assert torch.equal(GatedCrossAttention(8, 6, 2, 4).bfloat16()(x, visual, None, segments), x)
+    mask = torch.ones(1, 4, 4, dtype=torch.bool)
+    assert torch.equal(GraftedLayer(8, 6, 2, 4).bfloat16()(x, None, mask, visual, None, segments)[0], x)
 
 
 def test_closed_gates_learn_before_what_they_gate():

@@ -1,7 +1,7 @@
 """What is in shards is whole only where it runs, and a machine's memory holds one whole system at a time."""
 
 import os
-import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,15 +11,14 @@ from flamingo_trained import Documents, flamingo_run, same_run, weights
 from several import together
 from torch import nn
 from torch.distributed.tensor import DTensor
-from toy import toy_run
+from toy import Language, Toy, toy_run
 
 from lorgnette.features import precompute
 from lorgnette.plan import Machine, plan
 from lorgnette.policy import Learn, apply
-from lorgnette.run import Run, Stream
+from lorgnette.run import Stream
 from lorgnette.systems.flamingo import Flamingo
 from lorgnette.training import train
-from lorgnette.training.ranks import Ranks
 
 GRAFTED: dict[str, Any] = {"built": {"graft": 2}}
 VANILLA: dict[str, Any] = {"built": {"dense": False, "gate": False}}
@@ -62,12 +61,19 @@ def shards(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[dict[st
         for name, changes in {"": {}, "grafted ": GRAFTED}.items():
             train(flamingo_run(parallel="shard", precision="bf16", **changes), folder / f"shards {name}in half")
         system = train(flamingo_run(parallel="shard", prepare=look_once), folder / "shards looking once")
-        found: dict[str, Any] = {"after": whole(system), "in layers": [], "features": len(system.layout.features or ())}
+        found: dict[str, Any] = {"after": whole(system), "features": len(system.layout.features or ())}
+        found |= {"in layers": [], "in backward": []}
 
         def opened() -> nn.Module:
             made = flamingo_run().model()
+
+            def enters(ffn: nn.Module, *_: object) -> None:
+                found["in layers"].append(whole(made))
+                for parameter in ffn.parameters():  # those that are gathered
+                    parameter.register_post_accumulate_grad_hook(lambda _: found["in backward"].append(whole(made)))
+
             for layer in made.fusion.layers:  # type: ignore[union-attr]
-                layer.ffn.register_forward_hook(lambda *_: found["in layers"].append(whole(made)))
+                layer.ffn.register_forward_hook(enters)
             return made
 
         train(flamingo_run(parallel="shard", model=opened, steps=1, validation=None), folder / "watched")
@@ -109,6 +115,7 @@ def test_gated_layers_are_gathered_one_at_a_time(shards: tuple[Path, list]) -> N
     for found in shards[1]:
         assert len(found["in layers"]) == 4, "two streams, and a layer before every other block"
         assert set(found["in layers"]) == {rest + sum(largest)}
+        assert set(found["in backward"]) == {rest + sum(largest), rest + largest[1]}, "and alone where zeros reach it"
         assert found["after"] == 0
         assert found["features"] > 3
     planned = plan(system, run.policy, tokens=20, images=1, machine=Machine(80.0, devices=2))
@@ -117,60 +124,68 @@ def test_gated_layers_are_gathered_one_at_a_time(shards: tuple[Path, list]) -> N
     assert planned.memory["gathered"] == rest - in_float32 + 2 * learnt + sum(largest), "in bfloat16, two of each"
 
 
-class Large(nn.Module):
-    """Tells when it is built, and how much memory its process takes before and after."""
+class Large(Toy):
+    """A toy whose language model has a large block."""
 
     def __init__(self) -> None:
-        super().__init__()
-        self.language = nn.ModuleList([nn.Linear(LARGE // 1000, 1000, bias=False)])
+        super().__init__(Language())
+        self.language.blocks = nn.ModuleList([nn.Linear(LARGE // 1000, 1000, bias=False)])
 
 
-def resident() -> int:
-    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+def resident(process: int) -> int:
+    """Bytes of memory that it takes."""
+    return int(Path(f"/proc/{process}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
 
 @pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="no file that tells a process's memory")
 def test_a_machine_holds_one_whole_system_at_a_time(tmp_path: Path) -> None:
-    """Each of two processes builds one when the other has given up its own but for its shard."""
+    """When the second of two processes begins to build one, the first has given up its own but for its shard."""
 
-    def work(rank: int) -> tuple[float, float, int]:
-        from lorgnette.training.sharding import Shards, mesh
+    def work(rank: int) -> list[int]:
+        short: dict[str, Any] = {"parallel": "shard", "steps": 1, "validation": None}
+        train(toy_run(**short), tmp_path / "all is imported")
+        (tmp_path / f"{rank}").write_text(f"{os.getpid()} {resident(os.getpid())}")
+        found = []
 
-        ranks = Ranks("cpu", sharded=True)
-        mesh("cpu", 2)
-        times: list[float] = []
-        before = resident()
+        def opened() -> nn.Module:
+            for other in range(rank):
+                process, before = map(int, (tmp_path / f"{other}").read_text().split())
+                found.append(resident(process) - before)
+            return Large()
 
-        def build() -> None:
-            times.append(time.monotonic())
-            system = Large()
-            time.sleep(0.2)
-            Shards(system, ranks, half=False, offload=False)
-            kept.append(system)
-            times.append(time.monotonic())
-            sizes.append(resident() - before)
+        train(toy_run(**short, model=opened), tmp_path / "large")
+        return found
 
-        kept: list[nn.Module] = []
-        sizes: list[int] = []
-        ranks.in_turn(build)
-        return times[0], times[1], sizes[0]
+    none, (held,) = together(2, work, tmp_path / "results")
+    assert none == []
+    assert 0.45 * 4 * LARGE < held < 0.75 * 4 * LARGE, "half of it, and not the whole"
 
-    (begun, done, first), (later, _, second) = together(2, work, tmp_path)
-    assert begun < done < later
-    for held in (first, second):
-        assert 0.45 * 4 * LARGE < held < 0.75 * 4 * LARGE, "half of it, and not the whole"
+
+class Torn(Exception):
+    """As those of some libraries it can be made in one process only."""
+
+    def __init__(self, *, answer: int) -> None:
+        super().__init__(f"it is torn, as {answer} says")
 
 
 def test_what_one_cannot_build_all_are_told(tmp_path: Path) -> None:
-    def work(rank: int) -> str:
-        def torn() -> nn.Module:
-            if rank:
-                raise ValueError("it is torn")
-            return toy_run().model()
+    def work(rank: int) -> list[str]:
+        def torn(error: Exception) -> Callable[[], nn.Module]:
+            def opened() -> nn.Module:
+                if rank:
+                    raise error
+                return toy_run().model()
 
-        run: Run = toy_run(parallel="shard", model=torn, policy={"*": Learn(1e-3)})
-        with pytest.raises(ValueError, match="torn") as caught:
-            train(run, tmp_path / "run")
-        return str(caught.value)
+            return opened
 
-    assert together(2, work, tmp_path / "results") == ["it is torn"] * 2
+        told = []
+        for number, error in enumerate((ValueError("it is torn"), Torn(answer=404))):
+            run = toy_run(parallel="shard", model=torn(error), policy={"*": Learn(1e-3)})
+            with pytest.raises(Exception, match="torn") as caught:
+                train(run, tmp_path / f"{number}")
+            told.append(f"{type(caught.value).__name__}: {caught.value}")
+        return told
+
+    torn = "Torn: it is torn, as 404 says"
+    found = together(2, work, tmp_path / "results")
+    assert found == [["ValueError: it is torn", f"RuntimeError: {torn}"], ["ValueError: it is torn", torn]]

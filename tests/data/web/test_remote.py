@@ -20,10 +20,12 @@ from web_made import mmc4, noise, tar
 from lorgnette.cli import main
 from lorgnette.data import pack
 from lorgnette.data.augment import Augmented
+from lorgnette.data.interleave import Interleaved
 from lorgnette.data.named import open_data, open_source
-from lorgnette.data.source import Mixture, Subset
+from lorgnette.data.source import Mixture, Subset, waits
 from lorgnette.data.web import remote, scanning
 from lorgnette.data.web.index import open_index, write_index
+from lorgnette.data.web.kept import Kept
 from lorgnette.data.web.remote import Url, tars
 from lorgnette.data.web.tar import scan
 from lorgnette.data.web.tars import TarDocuments, TarPages, TarPairs
@@ -307,6 +309,22 @@ def test_a_batch_is_asked_for_at_once(tmp_path: Path, server: Served) -> None:
         assert ours[0].keys == theirs[0].keys
         assert torch.equal(ours[0].tokens, theirs[0].tokens)
         assert torch.equal(ours[0].images, theirs[0].images)  # type: ignore[arg-type]
+
+
+def test_kept_pages_and_interleaved_pairs_wait_for_the_network(tmp_path: Path, server: Served) -> None:
+    made(server.folder)
+    pairs = indexed(server, tmp_path / "pairs")
+    words = "A thing that stands in a garden, beside another one. " * 4
+    records = [mmc4([f"{words}{i}."], [("x.jpg", 0, 0.5)]) for i in range(3)]
+    files = [one for i, r in enumerate(records) for one in ((f"{i}.x.jpg", noise(i)), (f"{i}.json", json.dumps(r)))]
+    path = tar(server.folder / "pages.tar", files)
+    write_index(tars([f"{server.root}/{path.name}"]), tmp_path / "pages")
+    pages, here = open_source(tmp_path / "pages"), open_source(path)
+    assert isinstance(pages, TarPages)
+    assert isinstance(here, TarPages)
+    assert waits(Subset(Interleaved(pairs), [0]))
+    assert waits(Subset(Kept(pages), [0]))
+    assert not waits(Kept(here))
 
 
 @pytest.mark.parametrize(
