@@ -146,7 +146,7 @@ class Ahead:
         if path != file.path or not first <= start <= end + NEAR:
             ahead = 0
         elif start + size <= end:
-            return data[start - first :][:size]
+            return data[start - first : start - first + size]
         else:
             ahead = min(2 * max(ahead, size), MOST)
         data = file.fetch(start, max(size, ahead))

@@ -6,6 +6,7 @@ import random
 import re
 import sys
 import time
+import tracemalloc
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from itertools import pairwise
@@ -20,10 +21,12 @@ from web_made import mmc4, noise, tar
 from lorgnette.cli import main
 from lorgnette.data import pack
 from lorgnette.data.augment import Augmented
+from lorgnette.data.interleave import Interleaved
 from lorgnette.data.named import open_data, open_source
-from lorgnette.data.source import Mixture, Subset
+from lorgnette.data.source import Mixture, Subset, waits
 from lorgnette.data.web import remote, scanning
 from lorgnette.data.web.index import open_index, write_index
+from lorgnette.data.web.kept import Kept
 from lorgnette.data.web.remote import Url, tars
 from lorgnette.data.web.tar import scan
 from lorgnette.data.web.tars import TarDocuments, TarPages, TarPairs
@@ -146,6 +149,7 @@ def test_pages_and_packed_documents(tmp_path: Path, server: Served) -> None:
     server.asked.clear()
     assert {d.text: d.images[0].source for d in source} == {f"A {i}.": noise(i) for i in range(3)}
     assert len(server.gets()) == 3
+    assert waits(Kept(source))
 
     documents = [
         Document((Text("before "), Image(noise(i)), Text("a"), Image(noise(-i - 1 + 50))), key=f"k{i}")
@@ -176,6 +180,22 @@ def test_headers_take_few_requests(server: Served, monkeypatch: pytest.MonkeyPat
         assert len(ranges) <= most
         assert all(before[1] < after[0] for before, after in pairwise(ranges))  # nothing twice
     assert sum(last + 1 - first for first, last in ranges) < large.stat().st_size / 20
+
+
+def test_what_is_known_is_not_copied_for_every_read(server: Served) -> None:
+    path = tar(server.folder / "0.tar", {"0.jpg": b"x" * 500_000, "1.jpg": b"y" * 500_000})
+    url = Url(f"{server.root}/0.tar")
+    headers, ahead = scanning.Headers(url), remote.Remote(url, remote.Ahead())
+    headers.read(0, path.stat().st_size)
+    ahead.read(0, path.stat().st_size)
+    for file in (headers, ahead):
+        server.asked.clear()
+        tracemalloc.start()
+        found, most = file.read(1024, 512), tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        assert found == path.read_bytes()[1024:1536]
+        assert server.asked == []
+        assert most < 100_000
 
 
 def test_what_fails_twice_is_tried_again(tmp_path: Path, server: Served) -> None:
@@ -298,6 +318,7 @@ def test_a_batch_is_asked_for_at_once(tmp_path: Path, server: Served) -> None:
     here = open_source(str(server.folder))
     read = {}
     for name, source in (("there", indexed(server, tmp_path / "index")), ("here", here)):
+        assert waits(Interleaved(source)) == (name == "there")
         several = Mixture([Subset(source, range(0, 60, 2)), Augmented(Subset(source, range(1, 60, 2)), 1)], [1, 1])
         loader = shuffled("pairs", Stream(several, batch=24), layout, seed=1)
         server.wait, server.most = 0.05, 0
