@@ -66,6 +66,13 @@ def test_copies_in_one_cluster_are_as_sure_as_one() -> None:
     assert few["groups"]["a"].keys() == {"documents", "mean"}
 
 
+@pytest.mark.parametrize("number", [0, 1, 9, 10])
+def test_a_rest_of_few_is_compared_with_nothing(number: int) -> None:
+    rows = [row(KIND if i % 2 else PLAIN, "a", i) for i in range(40)]
+    found = by_group([*rows, *(row(UNKIND, None, 100 + i) for i in range(number))])["groups"]["a"]
+    assert ("difference" in found) == (number == 10)
+
+
 def test_other_languages_and_empty_texts() -> None:
     found = by_group([row(GERMAN, "a", 0), row("", "a", 1), row(KIND, "a", 2), row(" \n", None, 3)])
     assert (found["documents"], found["not_english"]) == (1, 1)
