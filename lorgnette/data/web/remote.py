@@ -55,7 +55,7 @@ class Url:
             problem = "a query, a fragment or a password would be written into the index"
             fix = "Leave it out; docs/data.md says where keys belong."
         if problem:
-            raise ConfigError(problem, where=self.text, fix=fix)
+            raise ConfigError(problem, where=without_secrets(self.text), fix=fix)
 
     def __str__(self) -> str:
         return self.text
@@ -87,11 +87,16 @@ def is_url(text: str) -> bool:
     return "://" in text
 
 
+def without_secrets(text: str) -> str:
+    """What a message may say of URLs: no password, query or fragment."""
+    return re.sub(r"([?#])[^\s'\"]+", r"\1...", re.sub(r"(:/+)[^/\s]*@", r"\1...@", text))
+
+
 def tars(given: Sequence[str]) -> list[Url]:
     """The tars that are meant: URLs of tars, of folders of tars, and lists such as `https://host/{000..331}.tar`.
 
     Raises:
-        ConfigError: as `Url` does.
+        ConfigError: as `Url` does; or a list of none.
         DataError: a folder is not there, or none of its names ends in .tar.
         ResourceError: it cannot be asked.
     """
@@ -243,6 +248,8 @@ def _expanded(pattern: str) -> list[str]:
         return [pattern]
     first, last = found.groups()
     numbers = [f"{number:0{len(first)}}" for number in range(int(first), int(last) + 1)]
+    if not numbers:
+        raise ConfigError(f"no number is in {found[0]}", where=without_secrets(pattern), fix="Give the smaller first.")
     return [one for n in numbers for one in _expanded(pattern[: found.start()] + n + pattern[found.end() :])]
 
 
@@ -278,7 +285,7 @@ def _tried(url: Url, act: Callable[[Any], Found]) -> Found:
         except Exception as error:  # each package has errors of its own
             if _absent(url, error):
                 raise DataError("cannot be read: it is not there", where=url, fix="Check the URL.") from error
-            told = f"{type(error).__name__}: {error}".splitlines()[0][:200]
+            told = without_secrets(f"{type(error).__name__}: {error}".splitlines()[0])[:200]
             if isinstance(error, PermissionError) or _status(error) in (401, 403):
                 fix = "Give the keys that docs/data.md names."
                 raise ResourceError(f"no access ({told})", where=url, fix=fix) from error

@@ -363,10 +363,36 @@ def test_what_is_read_nowhere(tmp_path: Path, capsys: pytest.CaptureFixture[str]
 
 
 @pytest.mark.parametrize(
+    "url", ["https://me:secret@host/a.tar", "https://host/a.tar?key=secret", "ssh://me:secret@h/a"]
+)
+def test_no_message_holds_a_key(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], url: str
+) -> None:
+    for arguments in ([url], [url, "--to", str(tmp_path / "index")], [f"{url}{{2..1}}", "--to", "index"]):
+        with pytest.raises(SystemExit):
+            main(["data", "index", *arguments])
+    for path in (url, url.replace("//", "/")):
+        with pytest.raises(ConfigError, match="nothing is fetched") as wrong:
+            open_source(path)
+        assert "secret" not in str(wrong.value)
+    said = capsys.readouterr().err
+    assert "secret" not in said
+    assert len(said.splitlines()) == 3
+
+    def refused(system: object) -> None:
+        raise PermissionError(f"403, message='Forbidden', url='{url}'")
+
+    with pytest.raises(ResourceError, match=r"no access .*Forbidden") as wrong:
+        remote._tried(Url("file:///a.tar"), refused)
+    assert "secret" not in str(wrong.value)
+
+
+@pytest.mark.parametrize(
     ("arguments", "said"),
     [
         (["s3://bucket/tars"], "s3://bucket/tars: an index lies on a disk, not behind a URL. Give --to FOLDER."),
         (["a.tar", "b.tar"], "2 paths"),
+        (["s3://bucket/{5..3}.tar", "--to", "index"], "no number is in {5..3}. Give the smaller first."),
         (["s3://bucket/tars", "b.tar", "--to", "index"], "b.tar: tars are not read there"),
         (["s3://bucket/a.tar", "gs://bucket/a.tar", "--to", "index"], "is not installed"),
     ],
