@@ -82,7 +82,7 @@ class Mixture(Concat):
 
 def waits(source: object) -> bool:
     """Whether its documents come over a network (`remote`), or those of a source that it is made of."""
-    inner = [getattr(source, "source", None), *getattr(source, "sources", ())]
+    inner = [getattr(source, name, None) for name in ("source", "pages", "pairs")] + [*getattr(source, "sources", ())]
     return getattr(source, "remote", False) or any(waits(one) for one in inner if one is not None)
 
 

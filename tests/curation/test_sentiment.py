@@ -106,6 +106,11 @@ def test_the_report_and_the_datasheet(tmp_path: Path, local_ray: None, monkeypat
     assert f"- a: {found['groups']['a']['mean']:+.3f} (12 texts), " in sheet
     assert "12 that are not English are not scored" in sheet
     assert "<td>sentiment: groups: a: mean<td>0." in (tmp_path / "out/report.html").read_text()
+    dirty = {"<i>a\n\n# b": found["groups"]["a"]}
+    quality = {**report.told["quality"], "sentiment": {**found, "groups": dirty}}
+    sheet = datasheet(report.told | {"quality": quality, "source": "<script>x</script>\n# c"}, Options())
+    assert sheet.startswith("# Datasheet: &lt;script&gt;x&lt;/script&gt; # c\n")
+    assert "\n- &lt;i&gt;a # b: +" in sheet
     assert "no groups were given" in datasheet(report.told | {"quality": without(report)}, Options())
     monkeypatch.setitem(sys.modules, "vaderSentiment.vaderSentiment", None)
     assert by_group(made()).keys() == {"left_out"}
