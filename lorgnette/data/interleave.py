@@ -3,7 +3,7 @@
 import random
 from collections.abc import Hashable
 
-from lorgnette.data.source import Source, waits
+from lorgnette.data.source import Source
 from lorgnette.document import Document, Part, Text
 from lorgnette.errors import DataError
 from lorgnette.prompts import answer
@@ -32,7 +32,6 @@ class Interleaved:
 
     def __init__(self, pairs: Source, size: int = 3, *, again: float = 0.5, seed: int = 0, end: str = END) -> None:
         self.pairs, self.size, self.again, self.seed, self.end = pairs, size, again, seed, end
-        self.remote = waits(pairs)
         # By caption, the pairs that show each of its pictures (another drawing or view of a thing is another picture).
         # For each pair, which of these its own picture is, -1 where it has none that can be read.
         self.same: dict[str, list[list[int]]] = {}

@@ -9,7 +9,6 @@ from pathlib import Path
 
 from lorgnette.data.duplicates import join
 from lorgnette.data.known import Known
-from lorgnette.data.source import waits
 from lorgnette.data.web.page import Page, Pages, without
 from lorgnette.data.web.rules import UNREADABLE, Report, Rules
 from lorgnette.document import Document, Image
@@ -69,7 +68,7 @@ class Kept:
     def __init__(
         self, pages: Pages, rules: Rules | None = None, *, threads: int | None = None, known: Known | None = None
     ) -> None:
-        self.pages, self.rules, self.remote = pages, rules or Rules(), waits(pages)
+        self.pages, self.rules = pages, rules or Rules()
         self._kept: list[tuple[int, frozenset[int]]] = []  # number of a page, and of the pictures it loses
         tally, shared = self._scan(threads or min(8, os.cpu_count() or 1), known)
         self._check(tally)
