@@ -130,6 +130,35 @@ def test_what_is_read_in_order_is_read_ahead(tmp_path: Path, server: Served) -> 
         assert list(pool.map(lambda i: told(source[i]), order)) == [here[i] for i in order]
 
 
+def test_threads_that_read_in_order_read_ahead_once(tmp_path: Path, server: Served) -> None:
+    (path,) = made(server.folder, 1, 300)
+    source, here = indexed(server, tmp_path / "index"), open_source(path)
+    server.wait = 0.01
+    with ThreadPoolExecutor(16) as pool:
+        assert list(pool.map(lambda i: told(source[i]), range(300))) == [told(one) for one in here]
+    size = path.stat().st_size
+    ranges = [map(int, re.findall(r"\d+", part)) for _, part in server.gets()]
+    assert sum(min(last + 1, size) - first for first, last in ranges) < 2 * size
+
+
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
+def test_a_fork_while_another_thread_reads_ahead(tmp_path: Path, server: Served) -> None:
+    made(server.folder, 1, 40)
+    source = indexed(server, tmp_path / "index")
+    for i in range(3):
+        assert source[i].images
+    server.wait = 1.0
+    with ThreadPoolExecutor(1) as pool:
+        reading = pool.submit(source.__getitem__, 9)
+        time.sleep(0.3)
+        process = get_context("fork").Process(target=lambda: source[10])
+        process.start()
+        process.join(30)
+        process.kill()
+        assert process.exitcode == 0
+        assert reading.result().images
+
+
 def test_what_lies_apart_is_asked_for_apart(tmp_path: Path, server: Served) -> None:
     gap = b"\0" * (remote.NEAR + 1)
     files: list[tuple[str, bytes | str]] = [("a.jpg", noise(1)), ("b.npy", gap), ("a.txt", "far"), ("a.mp4", gap)]
