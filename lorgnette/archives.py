@@ -12,7 +12,7 @@ from lorgnette.curation.options import Options
 from lorgnette.data import pack as packing
 from lorgnette.data.named import held_out, open_source
 from lorgnette.data.web.index import beside, open_index, write_index
-from lorgnette.data.web.remote import is_url
+from lorgnette.data.web.remote import is_url, without_secrets
 from lorgnette.data.web.remote import tars as named
 from lorgnette.errors import ConfigError, DataError, ResourceError
 from lorgnette.folders import write_text
@@ -36,7 +36,8 @@ def index(
     """
     remote = any(map(is_url, tars))
     if remote and to is None:
-        raise ConfigError("an index lies on a disk, not behind a URL", where=tars[0], fix="Give --to FOLDER.")
+        where = without_secrets(tars[0])
+        raise ConfigError("an index lies on a disk, not behind a URL", where=where, fix="Give --to FOLDER.")
     if len(tars) != 1 and not remote:
         raise ConfigError(f"{len(tars)} paths", where="index", fix="Give the folder of the tars, or one tar.")
     folder = to or beside(Path(tars[0]))

@@ -3,6 +3,7 @@
 What no measurement can say stays a line for the owner of the data, marked as such.
 """
 
+import html
 from typing import Any
 
 from lorgnette.curation.options import Options
@@ -12,6 +13,7 @@ OWNER = "*For the owner of the data to write.*"
 
 def datasheet(told: dict[str, Any], options: Options) -> str:
     """The page, as Markdown, of what `report.json` holds."""
+    told = _plain(told)
     quality = told["quality"]
     rules = [
         f"| {rule} | {one['dropped']:,} | {one['share']:.2%} | {one['alone']:,} |"
@@ -86,6 +88,15 @@ Stages: {", ".join(options.stages)}. Compared with: {against}. Each document has
 
 {OWNER}
 """
+
+
+def _plain(value: Any) -> Any:
+    """The same, but that no name is markup or breaks a line."""
+    if isinstance(value, dict):
+        return {_plain(name): _plain(one) for name, one in value.items()}
+    if isinstance(value, list):
+        return [_plain(one) for one in value]
+    return html.escape(" ".join(value.split()), quote=False) if isinstance(value, str) else value
 
 
 def _sentiment(found: dict[str, Any] | None) -> str:

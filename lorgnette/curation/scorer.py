@@ -25,10 +25,11 @@ def judged(known: Known, decided: Decided, seen: Iterable[pa.Table]) -> dict[str
     """The figure on pairs that nothing but their own score may have dropped: `pairs`, `auc`, and its interval.
 
     Args:
-        seen: tables with `number`, `embedding` and `words`, as `lorgnette.curation.models.SEEN` has them.
+        seen: tables with `number`, `embedding` and `words`, as `lorgnette.curation.models.SEEN` has them; words
+            are only where a cosine is.
     """
     reasons = [-1, *(i for i, reason in enumerate(decided.reasons) if reason == UNALIGNED)]
-    standing = np.isin(decided.why, reasons) & np.isfinite(known.score)
+    standing = np.isin(decided.why, reasons)
     numbers, pictures, texts = [], [], []
     for table in seen:
         for row in table.filter(table["words"].is_valid()).to_pylist():

@@ -19,8 +19,8 @@ _MISSING = "vaderSentiment is not installed; with pip install 'lorgnette[curate]
 def by_group(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
     """The mean sentiment of texts, from -1 to 1, of all documents and of each of the commonest groups.
 
-    A group's `difference` is its mean less that of the rest, with a 95 % interval of resampled clusters; a group of
-    fewer than `FEW` clusters has none, as the interval would be too narrow.
+    A group's `difference` is its mean less that of the rest, with a 95 % interval of resampled clusters; where it or
+    the rest has fewer than `FEW` clusters there is none, as the interval would be too narrow.
 
     Args:
         rows: `text`, `group` (or None) and `cluster`. A text that is surely not English is counted, not scored; of a
@@ -49,10 +49,11 @@ def by_group(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
     rng, even = np.random.default_rng(0), np.full(len(places), 1 / len(places))
     samples = np.array([_differences(rng.multinomial(len(places), even), sums, sizes) for _ in range(_DRAWS)])
     differences, groups = _differences(np.ones(len(places)), sums, sizes), {}
+    others = sizes[:, -1:] - sizes
     for k, name in enumerate(names):
         mine = inside[:, k]
         groups[name] = {"documents": int(mine.sum()), "mean": float(scores[mine].mean())}
-        if np.count_nonzero(sizes[:, k]) >= FEW and not mine.all():
+        if min(np.count_nonzero(count[:, k]) for count in (sizes, others)) >= FEW:
             low, high = interval(samples[:, k])
             groups[name] |= {"difference": float(differences[k]), "low": low, "high": high}
     return found | {"mean": float(scores.mean()), "groups": groups}

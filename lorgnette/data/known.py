@@ -8,7 +8,8 @@ read and what has no encoded bytes have no row and are looked at anew.
 
 Rows of a data set are one file in the folder `pictures` of the cache, replaced as a whole, and only where something was
 new: it then holds what that opening saw, and no more. It begins with a hash of its rows and of what decides about them
-(`_decoders`); a file that does not fit is ignored, and replaced. A folder that cannot be written costs time only.
+(`_decoders`); a file that does not fit is ignored, and replaced. A folder that cannot be written costs time only. It is
+made for its owner alone: a signature is a small picture, and who may write there may say what is alike.
 
 Of several processes that meet a picture that is not known, the first takes the lock of the data set, decodes and
 writes; the others wait for it and read what it wrote. Whoever finds nothing after the wait, or waits in vain for a sign
@@ -39,7 +40,7 @@ from lorgnette.data.duplicates import Fingerprint, fingerprint, measured
 from lorgnette.document import Image, Video
 from lorgnette.errors import DataError
 from lorgnette.folders import cache
-from lorgnette.images import MAX_PIXELS, check_file, describe, finish, opened
+from lorgnette.images import FORMATS, MAX_PIXELS, check_file, describe, finish, opened
 
 if sys.platform != "win32":
     import fcntl
@@ -167,7 +168,7 @@ class Known:
         if sys.platform == "win32":
             return False
         try:
-            self._path.parent.mkdir(parents=True, exist_ok=True)
+            self._path.parent.mkdir(0o700, parents=True, exist_ok=True)
             if not os.access(self._path.parent, os.W_OK):
                 return False
             lock = os.open(self._path.with_suffix(".lock"), os.O_RDWR | os.O_CREAT, 0o666)
@@ -246,7 +247,7 @@ def _decoders() -> bytes:
     except PackageNotFoundError:
         av = ""
     libraries = [PIL.__version__, *(str(PIL.features.version(name)) for name in _LIBRARIES), av, platform.machine()]
-    limits = [PIL.Image.MAX_IMAGE_PIXELS, PIL.ImageFile.LOAD_TRUNCATED_IMAGES]
+    limits = [FORMATS, MAX_PIXELS, PIL.Image.MAX_IMAGE_PIXELS, PIL.ImageFile.LOAD_TRUNCATED_IMAGES]
     return json.dumps([VERSION, _ROW.format, *libraries, *limits]).encode()
 
 
@@ -258,7 +259,8 @@ def _written(found: Fingerprint) -> bytes:
 def _excuse(content: str, error: DataError) -> bytes | None:
     """The row of bytes that are no picture; None where something else may be to blame, or it is too long a story."""
     cause = error.__cause__
-    if isinstance(cause, MemoryError) or (isinstance(cause, OSError) and cause.errno is not None) or error.field:
+    short = isinstance(cause, MemoryError) or "memory" in str(cause)  # as PIL's decoders have it, in an OSError
+    if short or (isinstance(cause, OSError) and cause.errno is not None) or error.field:
         return None
     told = json.dumps([error.problem, error.fix]).encode()
     return _ROW.pack(bytes.fromhex(content), b"", told, 0, 0, False) if len(told) <= 288 else None

@@ -17,6 +17,7 @@ from lorgnette.data.stamps import Stamps
 from lorgnette.data.web.kept import Kept
 from lorgnette.data.web.opening import open_pages
 from lorgnette.data.web.page import Pages
+from lorgnette.data.web.remote import without_secrets
 from lorgnette.data.web.tars import TarDocuments, TarPages, TarPairs
 from lorgnette.errors import ConfigError
 
@@ -116,7 +117,8 @@ def open_source(path: str | Path) -> Source:
         fix = (
             "Give a path. Tars behind a URL are read by an index: `lorgnette data index URL --to FOLDER`, then FOLDER."
         )
-        raise ConfigError("nothing is fetched and no command is run", where=path, fix=fix)
+        where = without_secrets(str(path))
+        raise ConfigError("nothing is fetched and no command is run", where=where, fix=fix)
     path = Path(path)
     source: Source = open_pages(path) or open_arrow(path) or open_pictures(path)
     if isinstance(source, (TarPairs, TarPages, TarDocuments)):

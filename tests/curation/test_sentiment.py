@@ -66,6 +66,13 @@ def test_copies_in_one_cluster_are_as_sure_as_one() -> None:
     assert few["groups"]["a"].keys() == {"documents", "mean"}
 
 
+@pytest.mark.parametrize("number", [0, 1, 9, 10])
+def test_a_rest_of_few_is_compared_with_nothing(number: int) -> None:
+    rows = [row(KIND if i % 2 else PLAIN, "a", i) for i in range(40)]
+    found = by_group([*rows, *(row(UNKIND, None, 100 + i) for i in range(number))])["groups"]["a"]
+    assert ("difference" in found) == (number == 10)
+
+
 def test_other_languages_and_empty_texts() -> None:
     found = by_group([row(GERMAN, "a", 0), row("", "a", 1), row(KIND, "a", 2), row(" \n", None, 3)])
     assert (found["documents"], found["not_english"]) == (1, 1)
@@ -99,6 +106,11 @@ def test_the_report_and_the_datasheet(tmp_path: Path, local_ray: None, monkeypat
     assert f"- a: {found['groups']['a']['mean']:+.3f} (12 texts), " in sheet
     assert "12 that are not English are not scored" in sheet
     assert "<td>sentiment: groups: a: mean<td>0." in (tmp_path / "out/report.html").read_text()
+    dirty = {"<i>a\n\n# b": found["groups"]["a"]}
+    quality = {**report.told["quality"], "sentiment": {**found, "groups": dirty}}
+    sheet = datasheet(report.told | {"quality": quality, "source": "<script>x</script>\n# c"}, Options())
+    assert sheet.startswith("# Datasheet: &lt;script&gt;x&lt;/script&gt; # c\n")
+    assert "\n- &lt;i&gt;a # b: +" in sheet
     assert "no groups were given" in datasheet(report.told | {"quality": without(report)}, Options())
     monkeypatch.setitem(sys.modules, "vaderSentiment.vaderSentiment", None)
     assert by_group(made()).keys() == {"left_out"}

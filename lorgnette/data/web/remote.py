@@ -6,6 +6,7 @@ not there, or is another one, is broken data. File systems are made in the proce
 
 import os
 import re
+import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -55,7 +56,7 @@ class Url:
             problem = "a query, a fragment or a password would be written into the index"
             fix = "Leave it out; docs/data.md says where keys belong."
         if problem:
-            raise ConfigError(problem, where=self.text, fix=fix)
+            raise ConfigError(problem, where=without_secrets(self.text), fix=fix)
 
     def __str__(self) -> str:
         return self.text
@@ -87,21 +88,29 @@ def is_url(text: str) -> bool:
     return "://" in text
 
 
+def without_secrets(text: str) -> str:
+    """What a message may say of URLs: no password, query or fragment."""
+    return re.sub(r"([?#])[^\s'\"]+", r"\1...", re.sub(r"(:/+)[^/\s]*@", r"\1...@", text))
+
+
 def tars(given: Sequence[str]) -> list[Url]:
     """The tars that are meant: URLs of tars, of folders of tars, and lists such as `https://host/{000..331}.tar`.
 
     Raises:
-        ConfigError: as `Url` does.
+        ConfigError: as `Url` does; or a list of none.
         DataError: a folder is not there, or none of its names ends in .tar.
         ResourceError: it cannot be asked.
     """
     found: list[Url] = []
     for url in [Url(text.rstrip("/")) for pattern in given for text in _expanded(pattern)]:
-        listed = [url] if _is_tar(url.name) else [url / name for name in sorted(_listed(url)) if _is_tar(name)]
-        if not listed:
+        if url.name.endswith(".tar"):
+            found.append(url)
+            continue
+        names = [name for name in sorted(_listed(url)) if name.endswith(".tar")]
+        if not names:
             fix = "Give the URLs of the tars, such as https://host/{000..331}.tar."
             raise DataError("no tar is listed there", where=url, fix=fix)
-        found += listed
+        found += [url / name for name in names]
     return list(dict.fromkeys(found))
 
 
@@ -133,22 +142,38 @@ def sizes(root: Url, names: Sequence[str]) -> dict[str, int]:
 class Ahead:
     """The last bytes that were read of the tars of an index: what is read in order is read ahead, in larger requests.
 
-    A pass over all documents is one in order; the random order of a training run is none, and costs no byte more.
+    A pass over all documents is one in order, by however many threads, of which one at a time reads ahead; the random
+    order of a training run is none, and costs no byte more.
     """
 
     def __init__(self) -> None:
         self._last: tuple[Url | None, int, bytes, int] = None, 0, b"", 0
+        self._turns: dict[int, threading.Lock] = {}  # by process: one that is held does not survive a fork
 
     def read(self, file: "Remote", start: int, size: int) -> bytes:
         """As `Remote.read`, by any number of threads."""
-        path, first, data, ahead = self._last
-        end = first + len(data)
-        if path != file.path or not first <= start <= end + NEAR:
-            ahead = 0
-        elif start + size <= end:
-            return data[start - first :][:size]
-        else:
-            ahead = min(2 * max(ahead, size), MOST)
+        if (found := self._known(file, start, size)) is not None:
+            return found
+        path, first, data, _ = self._last
+        if path != file.path or not first <= start <= first + len(data) + NEAR:
+            return self._fetch(file, start, size, 0)
+        turn = self._turns.setdefault(os.getpid(), threading.Lock())
+        if not turn.acquire(blocking=False):
+            with turn:  # another reads ahead, perhaps this, too
+                pass
+            return self._known(file, start, size) or file.fetch(start, size)
+        try:
+            ahead = min(2 * max(self._last[3], size), MOST)
+            return self._known(file, start, size) or self._fetch(file, start, size, ahead)
+        finally:
+            turn.release()
+
+    def _known(self, file: "Remote", start: int, size: int) -> bytes | None:
+        path, first, data, _ = self._last
+        inside = path == file.path and first <= start and start + size <= first + len(data)
+        return data[start - first : start - first + size] if inside else None
+
+    def _fetch(self, file: "Remote", start: int, size: int, ahead: int) -> bytes:
         data = file.fetch(start, max(size, ahead))
         self._last = file.path, start, data, ahead
         return data[:size]
@@ -233,16 +258,14 @@ class Span(Reads):
         return self._file.read(start, size)
 
 
-def _is_tar(name: str) -> bool:
-    return name.endswith(".tar")
-
-
 def _expanded(pattern: str) -> list[str]:
     """`{08..11}` as 08, 09, 10, 11."""
     if not (found := re.search(r"\{(\d+)\.\.(\d+)\}", pattern)):
         return [pattern]
     first, last = found.groups()
     numbers = [f"{number:0{len(first)}}" for number in range(int(first), int(last) + 1)]
+    if not numbers:
+        raise ConfigError(f"no number is in {found[0]}", where=without_secrets(pattern), fix="Give the smaller first.")
     return [one for n in numbers for one in _expanded(pattern[: found.start()] + n + pattern[found.end() :])]
 
 
@@ -278,7 +301,8 @@ def _tried(url: Url, act: Callable[[Any], Found]) -> Found:
         except Exception as error:  # each package has errors of its own
             if _absent(url, error):
                 raise DataError("cannot be read: it is not there", where=url, fix="Check the URL.") from error
-            told = f"{type(error).__name__}: {error}".splitlines()[0][:200]
+            first = error.__cause__ if isinstance(error, FileNotFoundError) and error.__cause__ else error
+            told = without_secrets(f"{type(first).__name__}: {first}".splitlines()[0])[:200]
             if isinstance(error, PermissionError) or _status(error) in (401, 403):
                 fix = "Give the keys that docs/data.md names."
                 raise ResourceError(f"no access ({told})", where=url, fix=fix) from error

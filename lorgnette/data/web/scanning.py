@@ -44,7 +44,7 @@ class Headers(Remote):
             self._wanted = min(2 * self._wanted, MOST) if first - known < NEAR else LEAST
             wanted = max(start + size - first, self._wanted)
             self._start, self._data = first, self.fetch(first, min(wanted, self.size - first))
-        return self._data[start - self._start :][:size]
+        return self._data[start - self._start : start - self._start + size]
 
     def contents(self) -> Contents:
         """As `scan` gives those of a file."""

@@ -6,6 +6,7 @@ import random
 import re
 import sys
 import time
+import tracemalloc
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from itertools import pairwise
@@ -129,6 +130,35 @@ def test_what_is_read_in_order_is_read_ahead(tmp_path: Path, server: Served) -> 
         assert list(pool.map(lambda i: told(source[i]), order)) == [here[i] for i in order]
 
 
+def test_threads_that_read_in_order_read_ahead_once(tmp_path: Path, server: Served) -> None:
+    (path,) = made(server.folder, 1, 300)
+    source, here = indexed(server, tmp_path / "index"), open_source(path)
+    server.wait = 0.01
+    with ThreadPoolExecutor(16) as pool:
+        assert list(pool.map(lambda i: told(source[i]), range(300))) == [told(one) for one in here]
+    size = path.stat().st_size
+    ranges = [map(int, re.findall(r"\d+", part)) for _, part in server.gets()]
+    assert sum(min(last + 1, size) - first for first, last in ranges) < 2 * size
+
+
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
+def test_a_fork_while_another_thread_reads_ahead(tmp_path: Path, server: Served) -> None:
+    made(server.folder, 1, 40)
+    source = indexed(server, tmp_path / "index")
+    for i in range(3):
+        assert source[i].images
+    server.wait = 1.0
+    with ThreadPoolExecutor(1) as pool:
+        reading = pool.submit(source.__getitem__, 9)
+        time.sleep(0.3)
+        process = get_context("fork").Process(target=lambda: source[10])
+        process.start()
+        process.join(30)
+        process.kill()
+        assert process.exitcode == 0
+        assert reading.result().images
+
+
 def test_what_lies_apart_is_asked_for_apart(tmp_path: Path, server: Served) -> None:
     gap = b"\0" * (remote.NEAR + 1)
     files: list[tuple[str, bytes | str]] = [("a.jpg", noise(1)), ("b.npy", gap), ("a.txt", "far"), ("a.mp4", gap)]
@@ -148,6 +178,7 @@ def test_pages_and_packed_documents(tmp_path: Path, server: Served) -> None:
     server.asked.clear()
     assert {d.text: d.images[0].source for d in source} == {f"A {i}.": noise(i) for i in range(3)}
     assert len(server.gets()) == 3
+    assert waits(Kept(source))
 
     documents = [
         Document((Text("before "), Image(noise(i)), Text("a"), Image(noise(-i - 1 + 50))), key=f"k{i}")
@@ -180,6 +211,22 @@ def test_headers_take_few_requests(server: Served, monkeypatch: pytest.MonkeyPat
     assert sum(last + 1 - first for first, last in ranges) < large.stat().st_size / 20
 
 
+def test_what_is_known_is_not_copied_for_every_read(server: Served) -> None:
+    path = tar(server.folder / "0.tar", {"0.jpg": b"x" * 500_000, "1.jpg": b"y" * 500_000})
+    url = Url(f"{server.root}/0.tar")
+    headers, ahead = scanning.Headers(url), remote.Remote(url, remote.Ahead())
+    headers.read(0, path.stat().st_size)
+    ahead.read(0, path.stat().st_size)
+    for file in (headers, ahead):
+        server.asked.clear()
+        tracemalloc.start()
+        found, most = file.read(1024, 512), tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        assert found == path.read_bytes()[1024:1536]
+        assert server.asked == []
+        assert most < 100_000
+
+
 def test_what_fails_twice_is_tried_again(tmp_path: Path, server: Served) -> None:
     made(server.folder)
     source = indexed(server, tmp_path / "index")
@@ -202,7 +249,7 @@ def test_a_network_that_fails_is_no_broken_data(tmp_path: Path, server: Served) 
     server.failing = 10**9
     with pytest.raises(ResourceError, match=r"01\.tar: the network does not give it after 4 tries .*503.* --resume"):
         source[5]
-    with pytest.raises(ResourceError, match=r"00\.tar: the network does not give it"):
+    with pytest.raises(ResourceError, match=r"00\.tar: the network does not give it after 4 tries .*503"):
         open_source(tmp_path / "index")
     with pytest.raises(ResourceError, match="the network does not give it"):
         write_index([Url(f"{server.root}/00.tar")], tmp_path / "new")
@@ -300,6 +347,7 @@ def test_a_batch_is_asked_for_at_once(tmp_path: Path, server: Served) -> None:
     here = open_source(str(server.folder))
     read = {}
     for name, source in (("there", indexed(server, tmp_path / "index")), ("here", here)):
+        assert waits(Interleaved(source)) == (name == "there")
         several = Mixture([Subset(source, range(0, 60, 2)), Augmented(Subset(source, range(1, 60, 2)), 1)], [1, 1])
         loader = shuffled("pairs", Stream(several, batch=24), layout, seed=1)
         server.wait, server.most = 0.05, 0
@@ -360,10 +408,36 @@ def test_what_is_read_nowhere(tmp_path: Path, capsys: pytest.CaptureFixture[str]
 
 
 @pytest.mark.parametrize(
+    "url", ["https://me:secret@host/a.tar", "https://host/a.tar?key=secret", "ssh://me:secret@h/a"]
+)
+def test_no_message_holds_a_key(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], url: str
+) -> None:
+    for arguments in ([url], [url, "--to", str(tmp_path / "index")], [f"{url}{{2..1}}", "--to", "index"]):
+        with pytest.raises(SystemExit):
+            main(["data", "index", *arguments])
+    for path in (url, url.replace("//", "/")):
+        with pytest.raises(ConfigError, match="nothing is fetched") as wrong:
+            open_source(path)
+        assert "secret" not in str(wrong.value)
+    said = capsys.readouterr().err
+    assert "secret" not in said
+    assert len(said.splitlines()) == 3
+
+    def refused(system: object) -> None:
+        raise PermissionError(f"403, message='Forbidden', url='{url}'")
+
+    with pytest.raises(ResourceError, match=r"no access .*Forbidden") as wrong:
+        remote._tried(Url("file:///a.tar"), refused)
+    assert "secret" not in str(wrong.value)
+
+
+@pytest.mark.parametrize(
     ("arguments", "said"),
     [
         (["s3://bucket/tars"], "s3://bucket/tars: an index lies on a disk, not behind a URL. Give --to FOLDER."),
         (["a.tar", "b.tar"], "2 paths"),
+        (["s3://bucket/{5..3}.tar", "--to", "index"], "no number is in {5..3}. Give the smaller first."),
         (["s3://bucket/tars", "b.tar", "--to", "index"], "b.tar: tars are not read there"),
         (["s3://bucket/a.tar", "gs://bucket/a.tar", "--to", "index"], "is not installed"),
     ],
