@@ -10,7 +10,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 
 from lorgnette.curation.options import Options
 from lorgnette.data import pack as packing
-from lorgnette.data.named import held_out, open_source
+from lorgnette.data.named import held_out, open_data, open_source
 from lorgnette.data.web.index import beside, open_index, write_index
 from lorgnette.data.web.remote import is_url, without_secrets
 from lorgnette.data.web.remote import tars as named
@@ -124,45 +124,51 @@ def curate(
     print(f"{report}\nThey are in {out}; look at {out / 'report.html'}.")
 
 
-def audit(
-    saved: tyro.conf.Positional[str],
+def audit(saved: tyro.conf.Positional[Path], /) -> None:
+    """What an audit comes to, with its 95 % interval (Wilson).
+
+    Args:
+        saved: the audit.json that a page saved: audit.html of a curation, or one of `lorgnette data preview`.
+    """
+    from lorgnette.curation.audit import audited
+
+    right, number, (low, high) = audited(saved)
+    print(f"{right} of {number} pairs are right: {right / number:.1%} ({low:.1%} to {high:.1%}).")
+
+
+def preview(
+    data: tyro.conf.Positional[str],
     /,
     *,
-    augment: Path | None = None,
+    to: Path,
     pairs: int = 100,
     flip: float = 0.5,
     colour: float = 0.2,
     moved: bool = True,
     seed: int = 0,
 ) -> None:
-    """What an audit comes to, with its 95 % interval (Wilson); with `--augment`, the page for one of augmentation.
+    """Writes a page of documents before and after augmentation, to tell by eye whether their texts still hold.
 
     Args:
-        saved: the audit.json that audit.html saved; with `augment` the data, as every `--data` takes it.
-        augment: the page to write: documents before and after augmentation, to tell whether their texts still hold.
+        data: an embedded set, of which training documents are shown, or a path, as every `--data` takes it.
+        to: the page.
         pairs: how many it shows.
         flip: the share that is mirrored.
         colour: largest relative change of brightness, contrast and saturation, from 0 to 1; of hue a tenth, in turns.
         moved: pictures are cropped, shifted, turned and blurred, too; not so in Flamingo's recipes.
         seed: of what is drawn.
     """
-    from lorgnette.curation.audit import audited, augmented_page
-    from lorgnette.data.augment import augment as change
+    from lorgnette.curation.audit import augmented_page
+    from lorgnette.data.augment import augment
+    from lorgnette.run import require_between
 
-    if augment is None:
-        right, number, (low, high) = audited(Path(saved))
-        print(f"{right} of {number} pairs are right: {right / number:.1%} ({low:.1%} to {high:.1%}).")
-        return
-    for name, value in (("flip", flip), ("colour", colour)):
-        if not 0 <= value <= 1:
-            raise ConfigError(f"{value} is not between 0 and 1", where="audit", field=name)
-    if pairs < 1:
-        raise ConfigError("less than 1", where="audit", field="pairs")
-    tint = (colour, colour, colour, 0.1 * colour)
-    varied = partial(change, colour=tint, flip=flip)
+    require_between(0, 1, flip=flip, colour=colour)
+    require_between(1, pairs=pairs)
+    varied = partial(augment, colour=(colour, colour, colour, 0.1 * colour), flip=flip)
     if not moved:
         varied = partial(varied, crop=(1.0, 1.0), shift=0.0, turn=0.0, blur=0.0)
-    page = augmented_page(open_source(saved), varied, pairs=pairs, seed=seed)
-    augment.parent.mkdir(parents=True, exist_ok=True)
-    write_text(augment, page)
-    print(f"{augment} shows pairs before and after; what it saves, `lorgnette data audit` counts.")
+    source = open_source(data) if Path(data).exists() else open_data(data)[0]
+    page = augmented_page(source, varied, pairs=pairs, seed=seed)
+    to.parent.mkdir(parents=True, exist_ok=True)
+    write_text(to, page)
+    print(f"{to} shows pairs before and after; what it saves, `lorgnette data audit` counts.")

@@ -104,6 +104,7 @@ def run(name: str, arguments: list[str]) -> None:
             "pack": archives.pack,
             "curate": archives.curate,
             "audit": archives.audit,
+            "preview": archives.preview,
         }
         tyro.extras.subcommand_cli_from_dict(kept, prog="lorgnette data", args=arguments)
         return

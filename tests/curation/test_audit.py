@@ -11,7 +11,7 @@ import PIL.Image
 import pytest
 from made import drawing, png
 
-from lorgnette.archives import audit
+from lorgnette.archives import audit, preview
 from lorgnette.curation.audit import audit_page, augmented_page
 from lorgnette.data.augment import augment
 from lorgnette.data.pack import pack
@@ -72,16 +72,18 @@ def test_so_many_are_shown_and_what_cannot_be_is_left_out() -> None:
 def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     pack([captioned(png(drawing(i)), f"caption {i}", key=str(i)) for i in range(120)], tmp_path / "data")
     page = tmp_path / "audits/augmented.html"
-    audit(str(tmp_path / "data"), augment=page)
+    preview(str(tmp_path / "data"), to=page)
     assert page.read_text().count("<figure>") == 100
     assert str(page) in capsys.readouterr().out
     pack([captioned(png(halves()), "half", key="half")], tmp_path / "half")
-    audit(str(tmp_path / "half"), augment=page, flip=1.0, colour=0.0, moved=False)
+    preview(str(tmp_path / "half"), to=page, flip=1.0, colour=0.0, moved=False)
     before, after = pictures(page.read_text())
     assert np.abs(before[:, ::-1] - after).max() < 5
+    preview("emoji", to=page, pairs=3)
+    assert page.read_text().count("<figure>") == 3
     (tmp_path / "audit.json").write_text('{"pairs": 100, "wrong": ["3 a"]}')
-    audit(str(tmp_path / "audit.json"))
+    audit(tmp_path / "audit.json")
     assert "99 of 100 pairs are right: 99.0%" in capsys.readouterr().out
     for wrong, field in (({"flip": 1.5}, "flip"), ({"colour": -1.0}, "colour"), ({"pairs": 0}, "pairs")):
         with pytest.raises(ConfigError, match=field):
-            audit(str(tmp_path / "data"), augment=page, **wrong)  # type: ignore[arg-type]
+            preview(str(tmp_path / "data"), to=page, **wrong)  # type: ignore[arg-type]
