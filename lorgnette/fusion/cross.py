@@ -116,7 +116,7 @@ class GatedCrossAttention(nn.Module):
 
     def keys_values(self, visual: Float[Tensor, "N Q E"]) -> KeysValues:
         """What words ask of pictures: computed once per picture, and kept while an answer grows."""
-        visual = self.visual_norm(visual.to(self.attention.key.weight.dtype))
+        visual = self.visual_norm(visual.to(self.attention.output.weight.dtype))
         pair = torch.stack([self.attention.key(visual), self.attention.value(visual)], 1)
         return pair.unflatten(-1, (self.attention.heads, -1)).transpose(2, 3)
 

@@ -22,7 +22,8 @@ from lorgnette.recipes.flamingo_tuning import adapt, finetune
 from lorgnette.systems import open_flamingo
 from lorgnette.weights.open_flamingo import read
 
-PAGE = (Path(__file__).parents[2] / "docs" / "flamingo.md").read_text()
+ROOT = Path(__file__).parents[2]
+PAGE = (ROOT / "docs" / "flamingo.md").read_text()
 BLOCKS = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
 
 
@@ -39,6 +40,7 @@ def test_options_exist() -> None:
     functions = (pretrain, adapt, finetune, planned("flamingo.adapt", adapt), benchmark, convert, commands.evaluate)
     known = {name for function in functions for name in inspect.signature(function).parameters}
     known |= {"folder", "quick", *(option for option, *_ in HOW)}
+    known |= set(re.findall(r'"--([a-z]+)"', (ROOT / "benchmarks/training.py").read_text("utf-8")))
     written = {option.replace("-", "_") for option in re.findall(r"(?<![\w-])--([a-z][a-z-]*)", PAGE)}
     assert {one for one in written if one not in known and one.removeprefix("no_") not in known} == set()
     assert len(written) > 40
