@@ -1,7 +1,8 @@
 """What all tests share: nothing is downloaded, one thread is enough, slow tests run when asked for."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 
@@ -27,3 +28,21 @@ def fingerprints_aside(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Non
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("lorgnette.data.known.cache", lambda: folder)
         yield
+
+
+@pytest.fixture
+def mistake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., str]:
+    """The one line that the command, in an empty folder, says of a user's mistake, with the status of one."""
+    monkeypatch.chdir(tmp_path)
+
+    def said(*arguments: str) -> str:
+        from lorgnette.cli import main
+
+        with pytest.raises(SystemExit) as end:
+            main(list(arguments))
+        assert end.value.code == 2
+        shown = capsys.readouterr().err.strip()
+        assert len(shown.splitlines()) == 1
+        return shown
+
+    return said

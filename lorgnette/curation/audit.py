@@ -40,7 +40,7 @@ def augmented_page(
         DataError: none shows anything that can be augmented.
     """
     before, after = [], []
-    lost = DataError("no document shows a picture", where="audit", fix="Give captioned pictures.")
+    lost = DataError("no document shows a picture", where="preview", fix="Give captioned pictures.")
     for i in np.unique(np.linspace(0, len(source) - 1, min(pairs, len(source))).round().astype(int)).tolist():
         try:
             document = source[i]

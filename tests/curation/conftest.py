@@ -1,9 +1,14 @@
-"""One small Ray for all tests of curation."""
+"""What tests of curation share: one small Ray, and a model that nobody has trained."""
 
 import os
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
+import torch
+
+from lorgnette.systems import clip
+from lorgnette.training.checkpoint import identify, save
 
 
 @pytest.fixture(scope="session")
@@ -17,3 +22,14 @@ def local_ray() -> Iterator[None]:
     )
     yield
     ray.shutdown()
+
+
+@pytest.fixture(scope="session")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The checkpoint of a tiny CLIP of random weights."""
+    folder = tmp_path_factory.mktemp("clip") / "checkpoint"
+    tiny = {"vision": "tiny-random", "width": 64, "layers": 1, "embedding": 16, "context": 24}
+    torch.manual_seed(0)
+    system = clip.build(**tiny)  # type: ignore[arg-type]
+    save(system, folder, identify(system, "clip", tiny))
+    return folder

@@ -16,19 +16,8 @@ from lorgnette.data.named import open_source
 from lorgnette.data.pairs import captioned
 from lorgnette.document import Document, Text
 from lorgnette.errors import CheckpointError
-from lorgnette.systems import clip, frozen
+from lorgnette.systems import frozen
 from lorgnette.training.checkpoint import identify, save
-
-TINY = {"vision": "tiny-random", "width": 64, "layers": 1, "embedding": 16, "context": 24}
-
-
-@pytest.fixture(scope="module")
-def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("clip") / "checkpoint"
-    torch.manual_seed(0)
-    system = clip.build(**TINY)  # type: ignore[arg-type]
-    save(system, folder, identify(system, "clip", TINY))
-    return folder
 
 
 def test_cosines_are_the_systems_own(run: Path) -> None:

@@ -6,7 +6,6 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pytest
-import torch
 from jaxtyping import Float32, Int64
 from made import drawing
 from numpy import ndarray
@@ -19,10 +18,6 @@ from lorgnette.curation.options import Options
 from lorgnette.curation.scorer import judged, told_apart
 from lorgnette.data.emoji import Emoji
 from lorgnette.data.pairs import captioned
-from lorgnette.systems import clip
-from lorgnette.training.checkpoint import identify, save
-
-TINY = {"vision": "tiny-random", "width": 64, "layers": 1, "embedding": 16, "context": 24}
 
 
 def unit(seed: int, number: int) -> Float32[ndarray, "N 32"]:
@@ -81,15 +76,6 @@ def test_pairs_that_are_judged_are_those_that_only_their_cosine_may_have_dropped
     table = pa.Table.from_pylist(rows, SEEN)
     assert judged(known, decided, [table.slice(0, 2), table.slice(2)])["pairs"] == 3
     assert judged(known, decided, [table.slice(4)]) == {}
-
-
-@pytest.fixture(scope="module")
-def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("clip") / "checkpoint"
-    torch.manual_seed(0)
-    system = clip.build(**TINY)  # type: ignore[arg-type]
-    save(system, folder, identify(system, "clip", TINY))
-    return folder
 
 
 def test_a_large_source_keeps_the_texts_of_some(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,6 +9,7 @@ import hashlib
 import os
 import tarfile
 import zlib
+from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
@@ -148,14 +149,14 @@ def too_large(name: str, size: int) -> str:
     return f"of more than {largest:,} bytes" if size > largest else ""
 
 
-class Reads:
+class Reads(ABC):
     """What reads a tar at any place, and so its members; `path` names it."""
 
     path: object
 
+    @abstractmethod
     def read(self, start: int, size: int) -> bytes:
         """Up to `size` bytes from `start`; fewer where the tar ends."""
-        raise NotImplementedError
 
     def member(self, member: Member) -> bytes:
         """Its bytes.
